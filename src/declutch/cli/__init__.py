@@ -1,0 +1,63 @@
+"""The command line: parse, call the library, print.
+
+Commands are named here and imported when called, so that help needs neither torch nor pydantic.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, Group
+
+_COMMANDS = {
+    "The whole job": {
+        "demo": "Show everything on a small embedded model and bundled data, offline.",
+        "run": "Score, locate, apply, evaluate before and after, report.",
+    },
+    "Step by step": {
+        "inspect": "Show a model's weight matrices, tokens with the loss mask, memory and time.",
+        "score": "Score every targeted weight on each dimension.",
+        "locate": "Choose the coupled neurons and make a patch.",
+        "apply": "Write a patched checkpoint.",
+        "revert": "Write the original checkpoint back from a patched one.",
+    },
+    "Evidence": {
+        "evaluate": "Evaluate a model, with or without a patch.",
+        "compare": "Compare two evaluations prompt by prompt.",
+        "report": "Write the report of a run again.",
+    },
+}
+
+
+def build_app() -> App:
+    """The command line application."""
+    app = App(
+        name="declutch",
+        help="Find the neurons in which a language model's concerns (fairness, privacy, ...) pull "
+        "against each other, and suppress them: no training, a patch of a few kilobytes, and a "
+        "way back.\n\nStart with: declutch demo",
+        help_format="plaintext",
+        version=_version,
+    )
+    for order, (title, commands) in enumerate(_COMMANDS.items()):
+        group = Group(title, sort_key=order)
+        for name, help_text in commands.items():
+            app.command(
+                f"declutch.cli.{name}:{name}", name=name, help=help_text, group=group, sort_key=0
+            )
+    return app
+
+
+def _version() -> str:
+    from declutch import __version__
+
+    return __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit with 0 done, 1 a check did not hold, 2 wrong input."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    from declutch.cli.running import run_command
+
+    sys.exit(run_command(build_app(), tokens))

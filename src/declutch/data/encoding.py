@@ -1,0 +1,259 @@
+"""Turn an example into tokens, and say at which of them the loss is taken.
+
+Formats (DESIGN: ``--prompt-format``):
+
+``chat``
+    The tokenizer's chat template, rendered once and encoded once, so that no second BOS gets in.
+    The loss is taken on the response and on the token that ends it.
+``raw``
+    Prompt and response encoded apart and joined; the loss is taken on the response.
+``raw-released``
+    As the code published with the paper (arXiv 2410.16672): like ``raw``, but the response is
+    encoded with special tokens and its first token is then dropped. With a tokenizer that
+    prepends BOS that token is the BOS; with any other it is the response's own first token.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from declutch.data.example import Example
+from declutch.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
+log = logging.getLogger("declutch")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """Tokens of one example.
+
+    Attributes:
+        input_ids: prompt and response.
+        loss_mask: True at each token that the loss counts (predicted from the ones before it).
+        truncated: the end of the response was cut to fit ``max_length``.
+    """
+
+    input_ids: tuple[int, ...]
+    loss_mask: tuple[bool, ...]
+    truncated: bool = False
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def counted(self) -> int:
+        """Number of tokens that the loss counts."""
+        return sum(self.loss_mask)
+
+
+class Encoder:
+    """Encodes examples and prompts for one tokenizer in one format.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        prompt_format: ``auto`` is ``chat`` where the tokenizer has a template, else ``raw``.
+        max_length: the most tokens an example may have. A longer response is cut at its end; a
+            prompt is never cut.
+        thinking: for templates that know a thinking mode: whether it is on.
+
+    Raises:
+        SettingsError: the format is unknown, or is ``chat`` and the tokenizer has no template.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt_format: PromptFormat = "auto",
+        max_length: int = 1024,
+        thinking: bool = False,
+    ) -> None:
+        if prompt_format not in get_args(PromptFormat):
+            raise SettingsError(
+                f"--prompt-format «{prompt_format}» is unknown; give one of "
+                f"{', '.join(get_args(PromptFormat))}."
+            )
+        has_template = bool(getattr(tokenizer, "chat_template", None))
+        if prompt_format == "auto":
+            prompt_format = "chat" if has_template else "raw"
+        if prompt_format == "chat" and not has_template:
+            raise SettingsError(
+                "--prompt-format chat needs a chat template, and this tokenizer has none. Use "
+                "--prompt-format raw, or a model folder whose tokenizer has a template."
+            )
+        self.tokenizer = tokenizer
+        self.prompt_format = prompt_format
+        self.max_length = max_length
+        self.thinking = thinking
+
+    def encode(self, example: Example) -> EncodedExample:
+        """Encode one example.
+
+        Raises:
+            DataError: the prompt leaves no room for a response, or nothing is left to predict.
+        """
+        if self.prompt_format == "chat":
+            ids, mask = self._encode_chat(example)
+        else:
+            ids, mask = self._encode_raw(example)
+        self._check_bos(ids)
+        if ids:
+            mask[0] = False  # nothing comes before the first token to predict it from
+        truncated = len(ids) > self.max_length
+        ids, mask = ids[: self.max_length], mask[: self.max_length]
+        if not any(mask):
+            raise DataError(
+                f"Example {example.id or example.prompt[:40]!r} has no response token within "
+                f"{self.max_length} tokens ({'its prompt fills them' if truncated else 'empty'}). "
+                "Raise --max-length, or leave the example out."
+            )
+        return EncodedExample(tuple(ids), tuple(mask), truncated)
+
+    def encode_prompt(self, prompt: str) -> tuple[int, ...]:
+        """Encode a prompt alone, ready for a reply to be generated."""
+        if self.prompt_format == "chat":
+            ids = self._tokens(self._render(prompt), special=False)
+        else:
+            ids = self._tokens(prompt, special=True)
+        self._check_bos(ids)
+        return tuple(ids)
+
+    def _render(self, prompt: str, response: str | None = None) -> str:
+        messages = [{"role": "user", "content": prompt}]
+        if response is not None:
+            messages.append({"role": "assistant", "content": response})
+        text = self.tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=response is None,
+            enable_thinking=self.thinking,
+        )
+        assert isinstance(text, str)
+        return text
+
+    def _encode_chat(self, example: Example) -> tuple[list[int], list[bool]]:
+        text = self._render(example.prompt, example.response)
+        opening = self._render(example.prompt)
+        # Templates may strip the response, or put thinking marks around it: find the text itself,
+        # after the prompt's own.
+        response = example.response.strip()
+        begin = len(opening) if text.startswith(opening) else 0
+        start = text.find(response, begin) if begin else text.rfind(response)
+        if start < 0 or not response:
+            raise DataError(
+                f"The chat template changes or drops the response of example "
+                f"{example.id or example.prompt[:40]!r}, so its tokens can't be told from the "
+                "prompt's. Use --prompt-format raw."
+            )
+        end = start + len(response)
+        if not self.tokenizer.is_fast:
+            return self._join_pieces(text, start, end)
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids: list[int] = list(encoded["input_ids"])
+        offsets: list[tuple[int, int]] = encoded["offset_mapping"]
+        mask = [last > start and first < end for first, last in offsets]
+        self._count_end_token(ids, mask)
+        return ids, mask
+
+    def _join_pieces(self, text: str, start: int, end: int) -> tuple[list[int], list[bool]]:
+        """For tokenizers that give no character offsets."""
+        ids: list[int] = []
+        mask: list[bool] = []
+        for piece, counted in ((text[:start], False), (text[start:end], True), (text[end:], False)):
+            tokens = self._tokens(piece, special=False)
+            ids += tokens
+            mask += [counted] * len(tokens)
+        self._count_end_token(ids, mask)
+        return ids, mask
+
+    def _count_end_token(self, ids: list[int], mask: list[bool]) -> None:
+        """Count the special token right after the response, and drop what the template adds then.
+
+        What follows (a line break, a closing mark for the next turn) is never generated.
+        """
+        after = max((index for index, counted in enumerate(mask) if counted), default=-1) + 1
+        special = set(self.tokenizer.all_special_ids) | _added_ids(self.tokenizer)
+        if after and after < len(ids) and ids[after] in special:
+            mask[after] = True
+            after += 1
+        del ids[after:], mask[after:]
+
+    def _encode_raw(self, example: Example) -> tuple[list[int], list[bool]]:
+        prompt = self._tokens(example.prompt, special=True)
+        if self.prompt_format == "raw":
+            response = self._tokens(example.response, special=False)
+        else:
+            response = self._tokens(example.response, special=True)[1:]
+        return prompt + response, [False] * len(prompt) + [True] * len(response)
+
+    def _tokens(self, text: str, *, special: bool) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+
+    def _check_bos(self, ids: list[int]) -> None:
+        bos = self.tokenizer.bos_token_id
+        if bos is not None and len(ids) > 1 and ids[0] == ids[1] == bos:
+            raise SettingsError(
+                f"The encoded text begins with two «{self.tokenizer.bos_token}» tokens: the text "
+                "or the chat template already holds the one that the tokenizer adds. Take it out "
+                "of the text, or use another --prompt-format."
+            )
+
+
+def _added_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids added to the vocabulary by hand: turn markers are among them even if not «special»."""
+    decoder: dict[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+    return set(decoder)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedDimension:
+    """All encoded examples of one dimension, with what was left out on the way."""
+
+    examples: tuple[EncodedExample, ...]
+    truncated: int
+    too_long: tuple[str, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens over all examples."""
+        return sum(len(example) for example in self.examples)
+
+
+def encode_all(encoder: Encoder, examples: Sequence[Example], name: str = "") -> EncodedDimension:
+    """Encode a dimension's examples; those whose prompt fills ``max_length`` are left out and named.
+
+    Raises:
+        DataError: no example is left.
+    """
+    encoded: list[EncodedExample] = []
+    too_long: list[str] = []
+    for number, example in enumerate(examples, start=1):
+        try:
+            encoded.append(encoder.encode(example))
+        except DataError as error:
+            log.debug("%s", error)
+            too_long.append(example.id or f"#{number}")
+    if not encoded:
+        raise DataError(
+            f"No example of {name or 'the data'} has a response token within "
+            f"{encoder.max_length} tokens. Raise --max-length, or check the columns."
+        )
+    truncated = sum(example.truncated for example in encoded)
+    if too_long:
+        log.warning(
+            "%s: %d of %d examples left out, their prompts fill %d tokens: %s%s",
+            name, len(too_long), len(examples), encoder.max_length,
+            ", ".join(too_long[:5]), " ..." if len(too_long) > 5 else "",
+        )  # fmt: skip
+    if truncated:
+        log.warning(
+            "%s: the end of %d of %d responses was cut at %d tokens (--max-length)",
+            name, truncated, len(examples), encoder.max_length,
+        )  # fmt: skip
+    return EncodedDimension(tuple(encoded), truncated, tuple(too_long))

@@ -1,0 +1,103 @@
+"""What became of the rows of a source, in numbers and in plain sentences."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: «1 row», «2,000 rows»."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of the rows of a source. Row numbers count from 1, a header left out."""
+
+    source: str
+    columns: str
+    """Which columns were used for what."""
+    rows: int
+    filtered: int
+    """Rows dropped because a condition did not hold."""
+    empty_prompts: int
+    empty_prompt_rows: tuple[int, ...]
+    """The first few of them."""
+    empty_responses: int
+    empty_response_rows: tuple[int, ...]
+    duplicates: int
+    by_prompt: bool
+    """Whether a repeated prompt alone made a duplicate (where responses are not needed)."""
+    system_turns: int
+    """Conversations whose system turn was left out."""
+    later_turns: int
+    """Conversations with turns after the first exchange, which were left out."""
+    available: int
+    """Examples left after all losses."""
+    requested: int | None
+    used: int
+    prompts: int
+    """Different prompts among the examples used."""
+    seed: int
+    note: str = ""
+
+    @property
+    def empty(self) -> int:
+        """Rows dropped for an empty prompt or response."""
+        return self.empty_prompts + self.empty_responses
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    def losses(self) -> list[str]:
+        """What was dropped and how much of it, one phrase a reason."""
+        parts = []
+        if self.filtered:
+            parts.append(f"{counted(self.filtered, 'row')} dropped by the conditions")
+        if self.duplicates:
+            what = "repeated prompt" if self.by_prompt else "exact duplicate"
+            parts.append(f"{counted(self.duplicates, what)} dropped")
+        for what, count, rows in (
+            ("prompt", self.empty_prompts, self.empty_prompt_rows),
+            ("response", self.empty_responses, self.empty_response_rows),
+        ):
+            if count:
+                shown = ", ".join(map(str, rows)) + (", …" if count > len(rows) else "")
+                parts.append(
+                    f"{counted(count, 'row')} with an empty {what} dropped "
+                    f"({'row' if count == 1 else 'rows'} {shown})"
+                )
+        return parts
+
+    def lines(self) -> list[str]:
+        """Plain sentences: the counts first, then anything that is worth knowing."""
+        if self.requested is None:
+            taken = f"all {self.used:,} used" if self.used > 1 else "the one example used"
+        elif self.used < self.requested:
+            taken = f"all {self.used:,} used, although {self.requested:,} were asked for"
+        else:
+            taken = f"{self.used:,} of {self.available:,} sampled with seed {self.seed}"
+        lines = ["; ".join([counted(self.rows, "row"), *self.losses(), taken]) + "."]
+        lines.append(f"{self.columns[0].upper()}{self.columns[1:]}.")
+        if self.prompts < self.used:
+            lines.append(
+                f"The {self.used:,} examples have {counted(self.prompts, 'different prompt')}."
+            )
+        if self.system_turns:
+            lines.append(
+                f"{counted(self.system_turns, 'conversation')} had a system turn, which was left "
+                "out: the prompt is the first user turn alone."
+            )
+        if self.later_turns:
+            lines.append(
+                f"{counted(self.later_turns, 'conversation')} went on after the first exchange; "
+                "the later turns were left out."
+            )
+        if self.note:
+            lines.append(f"{self.note[0].upper()}{self.note[1:]}.")
+        return lines

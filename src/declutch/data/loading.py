@@ -1,0 +1,214 @@
+"""From a source to the examples used: read, filter, drop, sample, report."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from declutch.data.bundled import bundled_rows
+from declutch.data.columns import Cells, find_layout, read_cells
+from declutch.data.example import Example
+from declutch.data.filters import RowFilter
+from declutch.data.load_report import LoadReport as LoadReport
+from declutch.data.load_report import counted
+from declutch.data.reading import Table, read_file
+from declutch.data.sources import Source
+from declutch.errors import DataError, SettingsError
+from declutch.files import sha256_json
+from declutch.progress import track
+
+_ROWS_SHOWN = 5
+_PROGRESS_FROM = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedData:
+    """The examples used, where they came from, and a hash of them.
+
+    ``sha256`` is that of the canonical JSON of a list with an object for each example, in order:
+    prompt, response and bad_response (ids are left out: they change nothing that is computed).
+    """
+
+    examples: tuple[Example, ...]
+    source: Source
+    sha256: str
+    report: LoadReport
+
+
+def load_examples(
+    source: Source | str | Path | Mapping[str, Any],
+    *,
+    num_samples: int | None = 128,
+    seed: int = 0,
+    allow_fewer: bool = False,
+    require_response: bool = True,
+) -> LoadedData:
+    """Read a source, drop what can't be used, and take a seeded sample.
+
+    Rows are filtered by the source's conditions; rows with an empty prompt or response and exact
+    duplicates (same prompt and response, blanks at the ends aside; the first one stays) are
+    dropped and counted. The sample is drawn without replacement by ``random.Random(seed)`` out of
+    the examples in sorted order, and kept in the order drawn. So it depends only on the content
+    and the seed, not on the file's format or its row order, and a sample of 64 is the beginning
+    of the sample of 128 with the same seed. ``num_samples=None`` takes every example in the
+    source's order.
+
+    With ``require_response=False`` (prompts to be answered) a response may be missing, and a
+    repeated prompt makes a duplicate whatever its response.
+
+    Raises:
+        DataError: the source can't be read or understood, or has fewer examples than asked and
+            ``allow_fewer`` is off.
+        SettingsError: ``num_samples`` is below 1.
+        MissingExtra: a package for this kind of source is not installed.
+    """
+    parsed = Source.parse(source)
+    if num_samples is not None and num_samples < 1:
+        raise SettingsError(f"The number of samples must be at least 1; it is {num_samples}.")
+    return load_table(
+        read_table(parsed),
+        parsed,
+        num_samples=num_samples,
+        seed=seed,
+        allow_fewer=allow_fewer,
+        require_response=require_response,
+    )
+
+
+def read_table(source: Source) -> Table:
+    """The rows of a source as they are, before filters and columns.
+
+    Raises:
+        DataError: it can't be read.
+        MissingExtra: a package for this kind of source is not installed.
+    """
+    if source.kind == "bundled":
+        return Table.of_rows(source.path, bundled_rows(source.name))
+    if source.kind == "hub":
+        from declutch.data.hub import read_hub
+
+        return read_hub(source)
+    return read_file(source.path)
+
+
+def load_table(
+    table: Table,
+    source: Source,
+    *,
+    num_samples: int | None = 128,
+    seed: int = 0,
+    allow_fewer: bool = False,
+    require_response: bool = True,
+) -> LoadedData:
+    """The part of :func:`load_examples` after reading."""
+    layout = find_layout(table.columns, source, table.name, require_response=require_response)
+    row_filter = RowFilter(source.where, table.columns, table.name)
+    pool = _Pool(by_prompt=not require_response)
+    for number, row in enumerate(_watched(table), start=1):
+        if row_filter.keep(row):
+            pool.add(number, read_cells(row, layout, f"{table.name}, row {number}"))
+        else:
+            pool.filtered += 1
+    row_filter.finish(pool.seen)
+
+    examples = pool.examples if num_samples is None else _sample(pool.examples, num_samples, seed)
+    report = LoadReport(
+        source=str(source),
+        columns=layout.describe(),
+        rows=pool.seen + pool.filtered,
+        filtered=pool.filtered,
+        empty_prompts=len(pool.empty_prompts),
+        empty_prompt_rows=tuple(pool.empty_prompts[:_ROWS_SHOWN]),
+        empty_responses=len(pool.empty_responses),
+        empty_response_rows=tuple(pool.empty_responses[:_ROWS_SHOWN]),
+        duplicates=pool.duplicates,
+        by_prompt=not require_response,
+        system_turns=pool.system_turns,
+        later_turns=pool.later_turns,
+        available=len(pool.examples),
+        requested=num_samples,
+        used=len(examples),
+        prompts=len({example.prompt.strip() for example in examples}),
+        seed=seed,
+        note=table.note,
+    )
+    _check_enough(report, table.name, allow_fewer=allow_fewer)
+    return LoadedData(tuple(examples), source, examples_sha256(examples), report)
+
+
+def examples_sha256(examples: Iterable[Example]) -> str:
+    """The hash of what is computed with: prompts, responses and bad responses, in order."""
+    return sha256_json(
+        [
+            {
+                "prompt": example.prompt,
+                "response": example.response,
+                "bad_response": example.bad_response,
+            }
+            for example in examples
+        ]
+    )
+
+
+class _Pool:
+    """Collects the examples that can be used and counts those that can't."""
+
+    def __init__(self, *, by_prompt: bool) -> None:
+        self.by_prompt = by_prompt
+        self.examples: list[Example] = []
+        self.empty_prompts: list[int] = []
+        self.empty_responses: list[int] = []
+        self.seen = self.filtered = self.duplicates = self.system_turns = self.later_turns = 0
+        self._keys: set[tuple[str, str]] = set()
+
+    def add(self, number: int, cells: Cells) -> None:
+        self.seen += 1
+        self.system_turns += cells.system_turn
+        self.later_turns += cells.later_turns
+        prompt, response = cells.prompt.strip(), cells.response.strip()
+        if not prompt:
+            self.empty_prompts.append(number)
+            return
+        if not response and not self.by_prompt:
+            self.empty_responses.append(number)
+            return
+        key = (prompt, "" if self.by_prompt else response)
+        if key in self._keys:
+            self.duplicates += 1
+            return
+        self._keys.add(key)
+        self.examples.append(
+            Example(cells.prompt, cells.response, cells.id or f"row-{number}", cells.bad_response)
+        )
+
+
+def _sample(examples: list[Example], count: int, seed: int) -> list[Example]:
+    # A whole shuffle, since random.sample(x, 64) is not the beginning of random.sample(x, 128).
+    drawn = sorted(examples, key=lambda example: (example.prompt, example.response))
+    random.Random(seed).shuffle(drawn)
+    return drawn[:count]
+
+
+def _watched(table: Table) -> Iterable[Mapping[str, Any]]:
+    if table.count < _PROGRESS_FROM:
+        return table.rows
+    return track(table.rows, f"Reading {table.name}", total=table.count)
+
+
+def _check_enough(report: LoadReport, name: str, *, allow_fewer: bool) -> None:
+    if report.used and (allow_fewer or report.requested is None):
+        return
+    if report.used and report.requested is not None and report.used >= report.requested:
+        return
+    rows = counted(report.rows, "row")
+    losses = "; ".join([rows, *report.losses()])
+    if not report.used:
+        raise DataError(f"{name} has no examples that can be used ({losses}).")
+    raise DataError(
+        f"{name} has {counted(report.available, 'different example')}, and {report.requested:,} "
+        f"were asked for ({losses}). Ask for fewer with --num-samples {report.available}, or use "
+        "what is there with --allow-fewer."
+    )

@@ -1,0 +1,286 @@
+"""The one home of statistics: intervals, paired tests, corrections, effect sizes, sample sizes.
+
+Every function takes plain numbers and sequences and knows nothing of models or files. Intervals
+are 95 % unless told otherwise. Random ones take a seed and give the same answer for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+Floats = NDArray[np.float64]
+LEVEL = 0.95
+RESAMPLES = 10_000
+# Numbers drawn at once: bounds the memory of a bootstrap over many items (8 bytes each).
+_CHUNK = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairedProportions:
+    """Two yes/no results on the same items.
+
+    Attributes:
+        gained: items with no before and yes after.
+        lost: items with yes before and no after.
+        n: items.
+        difference: share of yes after minus share before, with its interval ``low`` to ``high``.
+        p: two-sided exact McNemar p.
+    """
+
+    gained: int
+    lost: int
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairedMeans:
+    """Two measurements of the same ``n`` items: difference after minus before, interval, p."""
+
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def wilson(count: int, total: int, level: float = LEVEL) -> Interval:
+    """Score interval of a share (Wilson 1927): sound also at 0, at 1 and for few items."""
+    if not 0 <= count <= total or total == 0:
+        raise ValueError(f"{count} of {total} is not a share")
+    low, high = stats.binomtest(count, total).proportion_ci(level, method="wilson")
+    # Exactly 0 and 1 at the ends, where rounding leaves ±1e-17.
+    return Interval(max(0.0, float(low)), min(1.0, float(high)))
+
+
+def mcnemar_exact(
+    before: Sequence[bool], after: Sequence[bool], level: float = LEVEL
+) -> PairedProportions:
+    """Exact McNemar test of paired yes/no results, with Tango's interval of the difference.
+
+    The p is the exact two-sided binomial one on the discordant pairs (1 where there are none).
+    The interval is :func:`tango`. It comes from another test than the p (the score test), so
+    near the border the one may exclude 0 while the other stays just above 0.05: the exact test is
+    the stricter.
+    """
+    pairs = list(zip(before, after, strict=True))
+    if not pairs:
+        raise ValueError("no pairs")
+    gained = sum(1 for old, new in pairs if new and not old)
+    lost = sum(1 for old, new in pairs if old and not new)
+    discordant = gained + lost
+    p = float(stats.binomtest(gained, discordant).pvalue) if discordant else 1.0
+    interval = tango(gained, lost, len(pairs), level)
+    difference = (gained - lost) / len(pairs)
+    return PairedProportions(
+        gained, lost, len(pairs), difference, interval.low, interval.high, min(1.0, p)
+    )
+
+
+def tango(gained: int, lost: int, n: int, level: float = LEVEL) -> Interval:
+    """Score interval of a paired difference of shares, ``(gained - lost) / n``.
+
+    The interval holds every difference that the score test of Tango does not reject. Source:
+    T. Tango, Statistics in Medicine 17 (1998) 891–908; it keeps its level for small samples and
+    where no pair is discordant (Fagerland, Lydersen, Laake, Statistics in Medicine 33 (2014)).
+    """
+    if min(gained, lost) < 0 or gained + lost > n or n == 0:
+        raise ValueError(f"{gained} gained and {lost} lost are not possible among {n}")
+    z = float(stats.norm.ppf((1 + level) / 2))
+    estimate = (gained - lost) / n
+
+    def excess(difference: float) -> float:
+        """How far beyond ±z the test statistic at this difference lies; negative inside."""
+        # The probability of «lost» under the restriction, by maximum likelihood.
+        b = -gained - lost + (2 * n - gained + lost) * difference
+        c = -lost * difference * (1 - difference)
+        share = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+        variance = n * (2 * share + difference * (1 - difference))
+        distance = abs(gained - lost - n * difference)
+        if variance <= 0:
+            return -z if distance < 1e-12 else math.inf
+        return distance / math.sqrt(variance) - z
+
+    def border(end: float) -> float:
+        # excess() is infinite at ±1 itself, unless every pair is discordant the same way.
+        if estimate == end:
+            return end
+        edge = math.copysign(1 - 1e-12, end)
+        if excess(edge) <= 0:
+            return end
+        return float(optimize.brentq(excess, estimate, edge, xtol=1e-12))
+
+    return Interval(border(-1.0), border(1.0))
+
+
+def mean_interval(values: Sequence[float], seed: int = 0, level: float = LEVEL) -> Interval:
+    """Percentile bootstrap interval of a mean."""
+    data = np.asarray(values, dtype=np.float64)
+    means = _bootstrap(len(data), seed, lambda rows: data[rows].mean(axis=1))
+    return _percentiles(means, level)
+
+
+def ratio_interval(
+    numerators: Sequence[float],
+    denominators: Sequence[float],
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Interval:
+    """Percentile bootstrap interval of Σ numerator / Σ denominator, resampling whole items.
+
+    For a perplexity: the items are texts, with their summed NLL and their number of tokens;
+    take the exponential of both ends.
+    """
+    top = np.asarray(numerators, dtype=np.float64)
+    bottom = np.asarray(denominators, dtype=np.float64)
+    if top.shape != bottom.shape:
+        raise ValueError("as many numerators as denominators are needed")
+    ratios = _bootstrap(
+        len(top), seed, lambda rows: top[rows].sum(axis=1) / bottom[rows].sum(axis=1)
+    )
+    return _percentiles(ratios, level)
+
+
+def paired_bootstrap(
+    before: Sequence[float], after: Sequence[float], seed: int = 0, level: float = LEVEL
+) -> PairedMeans:
+    """Difference of two means over the same items, by resampling the items.
+
+    The interval is the percentile one, and the p is the level at which that interval would just
+    touch 0 (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 15), so that both
+    always agree. It can't be smaller than ``2 / (RESAMPLES + 1)``.
+    """
+    change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    if len(before) != len(after):
+        raise ValueError("before and after need the same items")
+    means = _bootstrap(len(change), seed, lambda rows: change[rows].mean(axis=1))
+    interval = _percentiles(means, level)
+    return PairedMeans(
+        len(change), float(change.mean()), interval.low, interval.high, _bootstrap_p(means)
+    )
+
+
+def paired_perplexity(
+    before: Sequence[float],
+    after: Sequence[float],
+    tokens: Sequence[int],
+    seed: int = 0,
+    level: float = LEVEL,
+) -> PairedMeans:
+    """Difference of two perplexities on the same texts, by resampling the texts.
+
+    Args:
+        before: summed NLL (nats) of each text.
+        after: the same with the other model.
+        tokens: predicted tokens of each text, the same for both.
+    """
+    old, new = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    counts = np.asarray(tokens, dtype=np.float64)
+    if not old.shape == new.shape == counts.shape:
+        raise ValueError("before and after need the same texts")
+
+    def difference(rows: NDArray[np.int64]) -> Floats:
+        total = counts[rows].sum(axis=-1)
+        result: Floats = np.exp(new[rows].sum(axis=-1) / total) - np.exp(
+            old[rows].sum(axis=-1) / total
+        )
+        return result
+
+    differences = _bootstrap(len(old), seed, difference)
+    interval = _percentiles(differences, level)
+    observed = float(difference(np.arange(len(old))))
+    return PairedMeans(len(old), observed, interval.low, interval.high, _bootstrap_p(differences))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's step-down adjusted p values, in the order given (Holm 1979)."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return tuple(adjusted)
+
+
+def cohens_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
+    """Agreement of two raters beyond chance (Cohen 1960).
+
+    None where both gave one and the same label throughout: nothing can be said beyond chance.
+    """
+    pairs = list(zip(a, b, strict=True))
+    if not pairs:
+        raise ValueError("no pairs")
+    n = len(pairs)
+    observed = sum(1 for left, right in pairs if left == right) / n
+    first, second = Counter(left for left, _ in pairs), Counter(right for _, right in pairs)
+    by_chance = sum(first[label] * second[label] for label in first) / n**2
+    return None if by_chance == 1 else (observed - by_chance) / (1 - by_chance)
+
+
+def cohens_h(p1: float, p2: float) -> float:
+    """Effect size of two shares (Cohen 1988): 0.2 is small, 0.5 medium, 0.8 large; signed."""
+    return 2 * math.asin(math.sqrt(p1)) - 2 * math.asin(math.sqrt(p2))
+
+
+def prompts_needed(
+    difference: float, discordant: float, power: float = 0.8, alpha: float = 0.05
+) -> int:
+    """Number of prompts with which McNemar's test sees a paired difference.
+
+    Args:
+        difference: of the two shares, as 0.05 for five points.
+        discordant: the share of prompts whose verdict changes in either way.
+        power: the wanted chance to see it.
+        alpha: two-sided level of the test.
+
+    Source: Connett, Smith, McHugh, Statistics in Medicine 6 (1987) 537–544, unconditional.
+    """
+    if not 0 < abs(difference) <= discordant <= 1:
+        raise ValueError(
+            "the discordant share is at most 1 and not below the difference, which is not 0"
+        )
+    at_alpha, at_power = stats.norm.ppf(1 - alpha / 2), stats.norm.ppf(power)
+    spread = at_alpha * math.sqrt(discordant) + at_power * math.sqrt(discordant - difference**2)
+    # Rounded first, so that an exact number of prompts is not lifted by a last bit.
+    return math.ceil(round(float(spread / difference) ** 2, 9))
+
+
+def _bootstrap(n: int, seed: int, statistic: Callable[[NDArray[np.int64]], Floats]) -> Floats:
+    """The statistic of ``RESAMPLES`` resamples; it gets item numbers, one resample a row."""
+    if n == 0:
+        raise ValueError("no values")
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // n)
+    parts = [
+        statistic(generator.integers(0, n, size=(min(rows, RESAMPLES - start), n)))
+        for start in range(0, RESAMPLES, rows)
+    ]
+    return np.concatenate(parts)
+
+
+def _percentiles(values: Floats, level: float) -> Interval:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def _bootstrap_p(differences: Floats) -> float:
+    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return min(1.0, 2 * (tail + 1) / (len(differences) + 1))

@@ -1,0 +1,1 @@
+"""Models: load one, find its weight matrices, tell it from every other."""

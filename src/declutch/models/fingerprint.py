@@ -1,0 +1,63 @@
+"""Tell one model from every other by its weights.
+
+Each parameter gets a 64-bit checksum that is linear in the bit patterns of its float32 values:
+``Σ bits(w_n) · (2n+1)·c mod 2⁶⁴``. Linear, so the checksum of an unpatched model follows from the
+patched one and the few values that differ, without a copy of either. Taken on float32 bits, so a
+bfloat16 checkpoint and the same checkpoint widened to float32 are one model. The fingerprint is
+the SHA-256 of all names, shapes and checksums.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+
+import torch
+from torch import Tensor, nn
+
+_MULTIPLIER = 0x1E3779B97F4A7C15  # any odd 64-bit constant; fits a signed integer
+_CHUNK = 1 << 22
+_MASK = (1 << 64) - 1
+
+
+def float_bits(values: Tensor) -> Tensor:
+    """The float32 bit patterns of values, as int64 (−0.0 counts as 0.0)."""
+    # A masked multiplication leaves −0.0 behind; it is the same weight.
+    return (values.detach().float() + 0.0).view(torch.int32).to(torch.int64)
+
+
+def _weights_at(indices: Tensor) -> Tensor:
+    return (2 * indices + 1) * _MULTIPLIER
+
+
+def checksum(parameter: Tensor) -> int:
+    """The linear 64-bit checksum of a parameter's values in storage order."""
+    flat = parameter.detach().reshape(-1)
+    total = 0
+    for start in range(0, flat.numel(), _CHUNK):
+        bits = float_bits(flat[start : start + _CHUNK])
+        index = torch.arange(start, start + bits.numel(), device=bits.device)
+        total += int((bits * _weights_at(index)).sum().item())
+    return total & _MASK
+
+
+def checksum_change(indices: Tensor, before: Tensor, after: Tensor) -> int:
+    """What to add to a checksum when the values at ``indices`` change from before to after."""
+    change = float_bits(after) - float_bits(before)
+    return int((change * _weights_at(indices.to(change.device))).sum().item()) & _MASK
+
+
+def fingerprint(model: nn.Module, changes: Mapping[str, int] | None = None) -> str:
+    """SHA-256 (hex) over every parameter's name, shape and checksum.
+
+    Args:
+        changes: for some parameters, what to add to the checksum first
+            (:func:`checksum_change`): how a patched model proves what it was made from.
+    """
+    changes = changes or {}
+    entries = [
+        [name, list(parameter.shape), (checksum(parameter) + changes.get(name, 0)) & _MASK]
+        for name, parameter in sorted(model.named_parameters())
+    ]
+    return sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()

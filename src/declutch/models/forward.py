@@ -1,0 +1,137 @@
+"""Forward passes over examples, with logits at the counted tokens only.
+
+Examples are padded on the right and no attention mask is given: in a causal model nothing before
+a padding token can see it, so each example's activations, loss and gradients are what they would
+be alone, and the attention kernels without a mask are the fast ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from declutch.data.batching import length_batches
+from declutch.data.encoding import EncodedExample
+from declutch.progress import track
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded examples and where the loss is taken.
+
+    Attributes:
+        input_ids: ``[B, T]``.
+        lengths: tokens of each example, without padding.
+        rows, columns: for each counted token, its example and the position that predicts it.
+        targets: the counted tokens.
+        counts: counted tokens of each example.
+    """
+
+    input_ids: Tensor
+    lengths: tuple[int, ...]
+    rows: Tensor
+    columns: Tensor
+    targets: Tensor
+    counts: tuple[int, ...]
+
+
+def collate(examples: Sequence[EncodedExample], device: torch.device | str = "cpu") -> Batch:
+    """Pad examples on the right into one batch."""
+    longest = max(len(example) for example in examples)
+    ids = torch.zeros(len(examples), longest, dtype=torch.long)
+    mask = torch.zeros(len(examples), longest, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        ids[row, : len(example)] = torch.tensor(example.input_ids)
+        mask[row, : len(example)] = torch.tensor(example.loss_mask)
+    rows, columns = mask.nonzero(as_tuple=True)
+    return Batch(
+        input_ids=ids.to(device),
+        lengths=tuple(len(example) for example in examples),
+        rows=rows.to(device),
+        columns=(columns - 1).to(device),
+        targets=ids[rows, columns].to(device),
+        counts=tuple(example.counted for example in examples),
+    )
+
+
+def token_losses(model: nn.Module, batch: Batch) -> Tensor:
+    """Cross-entropy in float32 of every counted token, ``[N]``, in the order of ``batch.targets``.
+
+    The head sees the counted positions only. Whatever the model does to its logits after the head
+    (scaling, soft-capping) is applied as it is, element by element.
+    """
+    with _head_at(model, batch.rows, batch.columns) as gathered:
+        logits = model(input_ids=batch.input_ids, use_cache=False).logits
+    if gathered():
+        logits = logits[0]
+    else:
+        logits = logits[batch.rows.to(logits.device), batch.columns.to(logits.device)]
+    targets = batch.targets.to(logits.device)
+    return functional.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def example_losses(model: nn.Module, batch: Batch) -> Tensor:
+    """``L(s)``: the mean cross-entropy of the response given the prompt, ``[B]``, float32."""
+    losses = token_losses(model, batch)
+    counts = torch.tensor(batch.counts, device=losses.device)
+    sums = torch.zeros(len(batch.counts), device=losses.device)
+    return sums.index_add(0, batch.rows.to(losses.device), losses) / counts
+
+
+@torch.no_grad()
+def response_logprobs(
+    model: nn.Module,
+    encoded: Sequence[EncodedExample],
+    max_tokens: int = 2048,
+    description: str = "Reading examples",
+) -> list[Tensor]:
+    """Log-probability in float32 of each counted token of each example, on the CPU.
+
+    Returns:
+        A 1-D tensor for each example, in the order given.
+    """
+    device = input_device(model)
+    results: list[Tensor] = [torch.empty(0)] * len(encoded)
+    batches = length_batches([len(example) for example in encoded], max_tokens)
+    for indices in track(batches, description):
+        batch = collate([encoded[index] for index in indices], device)
+        losses = token_losses(model, batch).cpu()
+        for index, part in zip(indices, losses.split(list(batch.counts)), strict=True):
+            results[index] = -part
+    return results
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """The device on which a model takes its token ids."""
+    getter: Callable[[], Any] | None = getattr(model, "get_input_embeddings", None)
+    embeddings = getter() if getter else None
+    source = embeddings if embeddings is not None else model
+    return next(source.parameters()).device
+
+
+@contextlib.contextmanager
+def _head_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[Callable[[], bool]]:
+    """Let the output head see only the given positions; the yielded call tells whether it did."""
+    getter: Callable[[], Any] | None = getattr(model, "get_output_embeddings", None)
+    head = getter() if getter else None
+    done = False
+
+    def gather(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal done
+        hidden = args[0]
+        done = True
+        picked = hidden[rows.to(hidden.device), columns.to(hidden.device)]
+        return (picked.unsqueeze(0), *args[1:])
+
+    handle = head.register_forward_pre_hook(gather) if isinstance(head, nn.Module) else None
+    try:
+        yield lambda: done
+    finally:
+        if handle is not None:
+            handle.remove()

@@ -1,0 +1,342 @@
+"""Find the weight matrices of a causal language model, whatever its architecture.
+
+A weight matrix is a 2-D weight inside a decoder block, seen as ``[out, in]``: the way
+``nn.Linear`` stores it. Some models store it otherwise (GPT-2's ``Conv1D`` is ``[in, out]``; a
+mixture of experts stacks its experts in one 3-D parameter). :class:`WeightMatrix` hides that. No
+model names are listed anywhere: decoder blocks are found by structure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from declutch.errors import MatrixNotFound, ModelError, SettingsError
+
+Kind = Literal["mlp", "attention", "router", "other"]
+GROUPS: dict[str, frozenset[str]] = {
+    "mlp": frozenset({"mlp"}),
+    "attention": frozenset({"attention"}),
+    "all": frozenset({"mlp", "attention", "router", "other"}),
+}
+
+_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_STATE_SPACE = re.compile(r"mamba|mixer|ssm|rwkv|recurrent|conv", re.IGNORECASE)
+_QUANTISED = re.compile(r"4bit|8bit|quant|gptq|awq|hqq|fp8|eetq|aqlm|bitlinear", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightMatrix:
+    """One weight matrix of a model, by name.
+
+    Attributes:
+        name: the module's name, with ``[e]`` for expert ``e`` of a stacked weight.
+        parameter: full name of the parameter that stores it.
+        shape: ``(out, in)``.
+        layer: index of its decoder block.
+        kind: ``mlp``, ``attention``, ``router`` or ``other`` (state-space mixers and the like).
+        transposed: the parameter stores ``[in, out]``.
+        expert: index into the first axis of a 3-D parameter, or None.
+        linear: its module is a plain linear map, so that its gradient is ``δᵀx``.
+    """
+
+    name: str
+    parameter: str
+    shape: tuple[int, int]
+    layer: int
+    kind: Kind
+    transposed: bool = False
+    expert: int | None = None
+    linear: bool = True
+
+    @property
+    def numel(self) -> int:
+        """Number of neurons (entries)."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def module(self) -> str:
+        """Name of the module that owns the parameter."""
+        return self.parameter.rpartition(".")[0]
+
+    def view(self, parameter: Tensor) -> Tensor:
+        """The ``[out, in]`` view of a tensor laid out as the parameter; shares its memory."""
+        matrix = parameter if self.expert is None else parameter[self.expert]
+        return matrix.T if self.transposed else matrix
+
+    def storage_index(self, indices: Tensor) -> Tensor:
+        """Flat positions in the parameter's own layout, of flat positions in the view."""
+        if self.transposed:
+            out, inner = self.shape
+            indices = (indices % inner) * out + indices // inner
+        return indices + (self.expert or 0) * self.numel
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A parameter of a decoder block that a target does not cover, and why."""
+
+    parameter: str
+    shape: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a target covers in a model, and what it does not."""
+
+    target: str
+    matrices: tuple[WeightMatrix, ...]
+    skipped: tuple[Skipped, ...]
+    layers: int
+
+    @cached_property
+    def numel(self) -> int:
+        """Neurons covered."""
+        return sum(matrix.numel for matrix in self.matrices)
+
+
+def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The decoder blocks of a causal language model, in order, with their names.
+
+    Raises:
+        ModelError: no list of blocks was found.
+    """
+    config = getattr(model, "config", None)
+    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    depth = getattr(text_config, "num_hidden_layers", None)
+    lists = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and any(p.ndim >= 2 for p in module.parameters())
+    ]
+    names = {name for name, _ in lists}
+    outer = [
+        (name, module)
+        for name, module in lists
+        if not any(name.startswith(f"{other}.") for other in names)
+    ]
+    # A multi-modal model has other stacks; the text stack is the one of the configured depth.
+    fitting = [entry for entry in outer if len(entry[1]) == depth] or outer
+    if not fitting:
+        raise ModelError(
+            f"No decoder blocks were found in {type(model).__name__}: it holds no nn.ModuleList "
+            "with weights. declutch works on decoder-only causal language models."
+        )
+    language = [entry for entry in fitting if not re.search(r"vision|audio|visual", entry[0])]
+    name, blocks = max(
+        language or fitting, key=lambda entry: sum(p.numel() for p in entry[1].parameters())
+    )
+    return [(f"{name}.{index}", block) for index, block in enumerate(blocks)]
+
+
+def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:
+    """Find the weight matrices that a target covers.
+
+    Args:
+        target: ``mlp``, ``attention``, ``all``, or a regular expression that must match a
+            matrix's whole module name or its last part (``down_proj|up_proj``).
+
+    Raises:
+        ModelError: weights are quantised, offloaded, adapted, or on the meta device.
+        SettingsError: the expression is not valid, or covers nothing.
+    """
+    covered = target_filter(target)
+    blocks = decoder_blocks(model)
+    refuse_unusable(model)
+    outside = {
+        id(parameter)
+        for name, parameter in model.named_parameters()
+        if not any(name.startswith(f"{block}.") for block, _ in blocks)
+    }
+    matrices: list[WeightMatrix] = []
+    skipped: list[Skipped] = []
+    seen: dict[int, str] = {}
+    for layer, (block_name, block) in enumerate(blocks):
+        for module_name, module in block.named_modules(prefix=block_name):
+            for key, parameter in module.named_parameters(recurse=False):
+                name = f"{module_name}.{key}"
+                shape = tuple(parameter.shape)
+                if id(parameter) in outside:
+                    skipped.append(Skipped(name, shape, "tied to a weight outside the blocks"))
+                elif id(parameter) in seen:
+                    skipped.append(Skipped(name, shape, f"the same as {seen[id(parameter)]}"))
+                elif reason := _not_a_matrix(module, parameter):
+                    skipped.append(Skipped(name, shape, reason))
+                else:
+                    seen[id(parameter)] = name
+                    kind = _kind(block, module_name.removeprefix(block_name).strip("."))
+                    for matrix in _matrices_of(module, module_name, key, parameter, layer, kind):
+                        if covered(matrix.name, matrix.kind):
+                            matrices.append(matrix)
+                        else:
+                            skipped.append(
+                                Skipped(matrix.name, matrix.shape, f"{kind}: not in this target")
+                            )
+    if not matrices:
+        examples = ", ".join(sorted({entry.parameter for entry in skipped})[:4])
+        raise SettingsError(
+            f"The target «{target}» covers no weight matrix of this model. Give mlp, attention, "
+            f"all, or a regular expression over module names such as: {examples}."
+        )
+    return Coverage(target, tuple(matrices), tuple(skipped), len(blocks))
+
+
+def resolve(model: nn.Module, names: Iterable[str]) -> dict[str, WeightMatrix]:
+    """Find matrices by name, in any target.
+
+    Raises:
+        MatrixNotFound: one is not in the model.
+    """
+    available = {matrix.name: matrix for matrix in find_matrices(model, "all").matrices}
+    found = {}
+    for name in names:
+        if name not in available:
+            raise MatrixNotFound(
+                f"The model has no weight matrix «{name}»; it has {len(available)}, for example "
+                f"{next(iter(available))}. Is this the model that was scored?"
+            )
+        found[name] = available[name]
+    return found
+
+
+def refuse_unusable(model: nn.Module) -> None:
+    """Refuse weights that can be neither scored nor changed, with a remedy.
+
+    Raises:
+        ModelError: quantised, offloaded, meta or adapted (LoRA) weights.
+    """
+    for name, module in model.named_modules():
+        hook = getattr(module, "_hf_hook", None)
+        if any(
+            getattr(one, "offload", False) for one in (hook, *getattr(hook, "hooks", ())) if one
+        ):
+            raise ModelError(
+                f"The weights of {name or 'the model'} are offloaded to CPU memory or disk, where "
+                "they get no gradient. Load the model on devices that hold it whole: fewer "
+                "others on the GPU, --device-map auto over more GPUs, --device cpu, or a "
+                "half-precision --dtype."
+            )
+        if hasattr(module, "lora_A"):
+            raise ModelError(
+                f"{name} carries a LoRA adapter. Merge it first (PEFT: model.merge_and_unload()), "
+                "save the merged model, and give declutch that."
+            )
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise ModelError(
+                f"{name} is on the meta device: it has a shape and no values. Load the model with "
+                "its weights (device_map='auto' moves what does not fit out of memory; use "
+                "--device cpu, or a half-precision --dtype)."
+            )
+        if not parameter.is_floating_point() or _QUANTISED.search(type(parameter).__name__):
+            raise _quantised(name, parameter.dtype)
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", getattr(module, "qweight", None))
+        integer = isinstance(weight, Tensor) and not weight.is_floating_point()
+        if integer or (hasattr(module, "qweight") and not isinstance(module, nn.Linear)):
+            raise _quantised(name, getattr(weight, "dtype", torch.int8))
+
+
+def _quantised(name: str, dtype: torch.dtype) -> ModelError:
+    return ModelError(
+        f"{name} is quantised ({dtype}). Importance needs real-valued weights and their "
+        "gradients: load the unquantised checkpoint (no load_in_4bit/8bit, no quantization_config; "
+        "a GGUF file is dequantised on loading), patch it, and quantise the result."
+    )
+
+
+def target_filter(target: str) -> Callable[[str, str], bool]:
+    """A test of a matrix's name and kind against ``mlp``, ``attention``, ``all`` or an expression.
+
+    Raises:
+        SettingsError: the expression is not valid.
+    """
+    if target in GROUPS:
+        kinds = GROUPS[target]
+        return lambda name, kind: kind in kinds
+    try:
+        pattern = re.compile(target)
+    except re.error as error:
+        raise SettingsError(
+            f"--target-modules «{target}» is neither mlp, attention nor all, and is not a valid "
+            f"regular expression: {error}."
+        ) from error
+
+    def matches(name: str, kind: str) -> bool:
+        plain = re.sub(r"\[\d+\]$", "", name)
+        return any(pattern.fullmatch(one) for one in (name, plain, plain.rpartition(".")[2]))
+
+    return matches
+
+
+def _not_a_matrix(module: nn.Module, parameter: Tensor) -> str | None:
+    """Why a parameter is not a weight matrix, or None."""
+    if isinstance(module, nn.Embedding):
+        return "an embedding"
+    if parameter.ndim == 2 and min(parameter.shape) > 1:
+        return None
+    if parameter.ndim == 3 and min(parameter.shape[1:]) > 1 and not isinstance(module, nn.Conv1d):
+        return None
+    return "a convolution" if parameter.ndim == 3 else f"{parameter.ndim}-D, not a matrix"
+
+
+def _kind(block: nn.Module, path: str) -> Kind:
+    """What a module inside a decoder block is, by the names on its path and its structure."""
+    module: nn.Module = block
+    for part in path.split(".") if path else ():
+        parent, module = module, getattr(module, part)
+        label = f"{part} {type(module).__name__}"
+        if _ATTENTION.search(label):
+            return "attention"
+        if _STATE_SPACE.search(part):
+            return "other"
+        # A mixture of experts chooses its experts with a module beside them.
+        if "router" in label.lower() or (part == "gate" and hasattr(parent, "experts")):
+            return "router"
+    return "mlp"
+
+
+def _matrices_of(
+    module: nn.Module, module_name: str, key: str, parameter: Tensor, layer: int, kind: Kind
+) -> Iterator[WeightMatrix]:
+    full = f"{module_name}.{key}"
+    name = module_name if key == "weight" else full
+    if parameter.ndim == 2:
+        conv1d = type(module).__name__ == "Conv1D" and hasattr(module, "nf")
+        out, inner = reversed(parameter.shape) if conv1d else parameter.shape
+        linear = conv1d or type(module).forward is nn.Linear.forward
+        yield WeightMatrix(name, full, (out, inner), layer, kind, conv1d, None, linear)
+        return
+    transposed = _stacked_transposed(module, key, parameter)
+    experts, rows, columns = parameter.shape
+    shape = (columns, rows) if transposed else (rows, columns)
+    for expert in range(experts):
+        yield WeightMatrix(
+            f"{name}[{expert}]", full, shape, layer, kind, transposed, expert, linear=False
+        )
+
+
+def _stacked_transposed(module: nn.Module, key: str, parameter: Tensor) -> bool:
+    """Whether stacked experts are stored as ``[expert, in, out]``."""
+    declared = getattr(module, "is_transposed", None)
+    if declared is not None:
+        return bool(declared)
+    hidden = getattr(module, "hidden_size", getattr(module, "hidden_dim", None))
+    rows, columns = parameter.shape[1:]
+    if hidden is None or rows == columns:
+        return False
+    # The hidden size is the output of a down projection and the input of every other one.
+    return bool((columns if "down" in key else rows) == hidden)
+
+
+def total_parameters(model: nn.Module) -> int:
+    """Number of parameters, tied ones once."""
+    return sum(prod(parameter.shape) for parameter in model.parameters())

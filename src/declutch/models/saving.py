@@ -1,0 +1,115 @@
+"""Write a checkpoint and read back from disk what must be in it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from declutch.errors import FileFormatError, SettingsError
+from declutch.files import atomic_path
+from declutch.models.fingerprint import float_bits
+from declutch.models.matrices import WeightMatrix, resolve
+
+log = logging.getLogger("declutch")
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse to write a checkpoint where something is.
+
+    Raises:
+        SettingsError: the folder exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingsError(f"{folder} exists and is not empty. Give another -o, or remove it.")
+
+
+def save_checkpoint(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    expected: Mapping[str, tuple[Tensor, Tensor]],
+    copy_from: Path | None = None,
+) -> int:
+    """Save model, tokenizer, chat template and generation config; then check what is on disk.
+
+    Args:
+        folder: must not hold anything.
+        expected: by matrix, flat positions in the ``[out, in]`` view and the values there.
+        copy_from: a folder whose licence and notice files go along.
+
+    Returns:
+        The number of positions that were read back and found right.
+
+    Raises:
+        FileFormatError: a value on disk is not the expected one; nothing is left behind then.
+    """
+    refuse_existing(folder)
+    with atomic_path(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md"):
+            if copy_from and (copy_from / name).is_file():
+                shutil.copy2(copy_from / name, temporary / name)
+        checked = check_on_disk(temporary, model, expected)
+        if folder.is_dir():
+            folder.rmdir()
+    return checked
+
+
+def check_on_disk(
+    folder: Path, model: PreTrainedModel, expected: Mapping[str, tuple[Tensor, Tensor]]
+) -> int:
+    """Read a saved checkpoint's files and compare every given position, bit for bit.
+
+    Raises:
+        FileFormatError: a value differs.
+    """
+    matrices = resolve(model, expected)
+    tensors = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as reader:
+            for key in reader.keys():  # noqa: SIM118 (not a mapping)
+                tensors[key] = file
+    wanted = {matrix.parameter for matrix in matrices.values()}
+    if wanted <= tensors.keys():
+        parameters = {}
+        for name in wanted:
+            with safe_open(tensors[name], framework="pt") as reader:
+                parameters[name] = reader.get_tensor(name)
+    else:
+        # The checkpoint's own names differ from the model's (experts are stored one by one).
+        parameters = _reload(folder, model)
+    checked = 0
+    for name, (indices, values) in expected.items():
+        matrix: WeightMatrix = matrices[name]
+        flat = parameters[matrix.parameter].reshape(-1)
+        found = flat[matrix.storage_index(indices)]
+        wrong = int((float_bits(found) != float_bits(values.to(found.dtype))).sum())
+        if wrong:
+            raise FileFormatError(
+                f"The checkpoint written to {folder} is not the patched model: {wrong} of "
+                f"{len(indices)} values of {name} differ on disk. It was removed. Is the disk "
+                "full, or is a weight stored under another name?"
+            )
+        checked += len(indices)
+    return checked
+
+
+def _reload(folder: Path, model: PreTrainedModel) -> dict[str, Tensor]:
+    transformers_logging.disable_progress_bar()
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=model.dtype, device_map="cpu", trust_remote_code=False
+        )
+    finally:
+        transformers_logging.enable_progress_bar()
+    with torch.no_grad():
+        return {name: parameter.detach() for name, parameter in loaded.named_parameters()}

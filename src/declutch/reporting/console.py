@@ -1,0 +1,141 @@
+"""Tables for the terminal: whole at 80 columns, and never a share without its count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from declutch.reporting import formats
+from declutch.reporting.values import Metric, PatchSummary, Row, grouped, layer_series
+from declutch.reporting.verdict import Verdict
+
+# Rows of the locate summary at most; more layers are put together.
+_LAYER_ROWS = 16
+_READING = {"better": "green", "worse": "red", "higher": "blue", "lower": "blue"}
+_OUTCOME = {
+    "improved": "green",
+    "partly improved": "green",
+    "worse": "red",
+    "mixed": "yellow",
+}
+
+
+def comparison_table(rows: Sequence[Row], *, folded: bool = True) -> Table:
+    """Before and after, each with its interval on the line below.
+
+    Args:
+        folded: leave out single layers, of which there may be hundreds, and say how many.
+    """
+    table = _table("Measure", "Before", "After", "Change", "p")
+    hidden = 0
+    for members in grouped(rows).values():
+        series = {row.name for points in layer_series(members).values() for _, row in points}
+        shown = [row for row in members if not (folded and row.name in series)]
+        hidden += len(members) - len(shown)
+        if shown:
+            _section(table, members[0].metric)
+        for row in shown:
+            table.add_row(
+                _name(row).append(f"\n  {row.reading}", _READING.get(row.reading, "dim")),
+                _cell(_value(row.before), formats.interval(row.before)),
+                _cell(_value(row.after), formats.interval(row.after)),
+                _cell(_change(row), formats.difference_interval(row)),
+                formats.p_value(row.p).replace("< ", "<"),
+            )
+    if hidden:
+        table.caption = f"{hidden:,} values by layer are not shown here; results.json has them."
+    return table
+
+
+def results_table(metrics: Sequence[Metric]) -> Table:
+    """The metrics of one evaluation."""
+    table = _table("Measure", "Value", "95 % interval")
+    for members in grouped([Row(metric.name, None, metric) for metric in metrics]).values():
+        _section(table, members[0].metric)
+        for row in members:
+            table.add_row(
+                _name(row),
+                _value(row.after),
+                formats.interval(row.after),
+            )
+    return table
+
+
+def locate_table(patch: PatchSummary) -> RenderableType:
+    """Weights of each layer and matrix: layers without any left out, many put together."""
+    head = Text(f"{patch.weights:,} of {patch.targeted:,} weights", "bold")
+    head.append(
+        f" in {sum(1 for count in patch.counts.values() if count)} of {len(patch.counts)} places"
+        f" (layer and matrix)\nrule {patch.rule}, ratio {formats.ratio(patch.ratio)}",
+        "not bold",
+    )
+    hit = [layer for layer in patch.layers if patch.total(layer=layer)]
+    if not hit:
+        return head
+    # More kinds than fit side by side are listed down instead.
+    if sum(len(kind) + 2 for kind in patch.kinds) > 64:
+        table = _table("Matrix", "Weights")
+        for kind in patch.kinds:
+            table.add_row(Text(kind), f"{patch.total(kind=kind):,}")
+        return Group(head, table)
+    table = _table("Layer", *patch.kinds, "all")
+    width = math.ceil(len(patch.layers) / _LAYER_ROWS) if len(hit) > _LAYER_ROWS else 1
+    for start in range(0, len(patch.layers), width):
+        span = patch.layers[start : start + width]
+        if not any(layer in hit for layer in span):
+            continue
+        name = str(span[0]) if len(span) == 1 else f"{span[0]}–{span[-1]}"
+        sums = [sum(patch.total(layer=layer, kind=kind) for layer in span) for kind in patch.kinds]
+        table.add_row(
+            Text(name), *(f"{n:,}" if n else Text("·", "dim") for n in [*sums, sum(sums)])
+        )
+    table.add_section()
+    table.add_row(
+        Text("all"), *(f"{patch.total(kind=kind):,}" for kind in patch.kinds), f"{patch.weights:,}"
+    )
+    return Group(head, table)
+
+
+def verdict_text(verdict: Verdict) -> RenderableType:
+    """The plain sentences, the headline first."""
+    parts: list[RenderableType] = [
+        Text(verdict.headline, f"bold {_OUTCOME.get(verdict.outcome, '')}".strip())
+    ]
+    parts += [Padding(Text(line), (0, 0, 0, 2)) for line in (*verdict.details, *verdict.caveats)]
+    return Group(*parts)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    # Only the names may wrap: half a number is worse than none.
+    table.add_column(first, overflow="fold")
+    for other in others:
+        table.add_column(other, no_wrap=True, justify="right")
+    return table
+
+
+def _section(table: Table, metric: Metric) -> None:
+    table.add_row(Text(metric.group_title, "bold"))
+
+
+def _name(row: Row) -> Text:
+    return Text(f"  {row.metric.label}".replace(" · ", " "))
+
+
+def _value(metric: Metric | None) -> str:
+    return formats.value(metric).replace(" = ", " ")
+
+
+def _cell(value: str, interval: str) -> Text:
+    text = Text(value, justify="right")
+    return text.append(f"\n{interval}", "dim") if interval else text
+
+
+def _change(row: Row) -> str:
+    return formats.difference(row).replace(" points", " pt")

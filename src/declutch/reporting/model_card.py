@@ -1,0 +1,228 @@
+"""The patched checkpoint's README.md, in the hub's format."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from declutch.errors import FileFormatError
+from declutch.files import write_text
+from declutch.reporting import formats, limits
+from declutch.reporting.texts import commands, date_in_words, flatten
+from declutch.reporting.values import ReportInput, grouped, layer_series
+from declutch.reporting.verdict import Verdict
+
+# Everything below it is the base model's own card: writing the card again must not nest it.
+BASE_CARD_MARK = "<!-- declutch: the card of the base model follows, as it was -->"
+# What of the base card's metadata also holds for the patched model.
+_KEPT = (
+    "license", "license_name", "license_link", "language", "pipeline_tag", "extra_gated_prompt",
+)  # fmt: skip
+# A name on the hub: owner/name, and nothing that could be a path of this machine.
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]*[\w-]")
+# A path of this machine, which is nobody's business: only its last part is published.
+_PATH = re.compile(r"(?<![\w:/.])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^/\\\s,]+[/\\])*(?=[^/\\\s,])")
+
+
+def write_model_card(report: ReportInput, verdict: Verdict, folder: Path) -> Path:
+    """Write ``README.md`` into a checkpoint's folder, the base model's own card kept below.
+
+    Raises:
+        FileFormatError: the card that is there has metadata that isn't YAML.
+    """
+    path = folder / "README.md"
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    write_text(path, model_card(report, verdict, before))
+    return path
+
+
+def model_card(report: ReportInput, verdict: Verdict, existing: str = "") -> str:
+    """The card's whole text.
+
+    Args:
+        existing: the card in the folder: the base model's, or one that this function wrote.
+    """
+    kept, base_text = _existing(existing)
+    base_model = report.model_id if _HUB_ID.fullmatch(report.model_id) else kept.get("base_model")
+    results = _eval_results(report)
+    data = ModelCardData(
+        base_model=base_model,
+        # The hub knows adapter, finetune, merge and quantized. No training was done, but the
+        # weights differ and the shapes do not: of the four only this one is not wrong.
+        base_model_relation="finetune" if base_model else None,
+        library_name="transformers",
+        tags=list(dict.fromkeys(["declutch", "spin", "safety", *report.dimensions])),
+        model_name=f"{_short_name(report)}-declutched",
+        eval_results=results or None,
+        **{"pipeline_tag": "text-generation", **{k: v for k, v in kept.items() if k in _KEPT}},
+    )
+    body = _body(report, verdict)
+    if base_text:
+        body += f"\n{BASE_CARD_MARK}\n\n{base_text}\n"
+    return f"---\n{data.to_yaml()}\n---\n\n{body}"
+
+
+def _existing(text: str) -> tuple[dict[str, Any], str]:
+    """Metadata of the card in the folder, and the base model's text in it."""
+    if not text.strip():
+        return {}, ""
+    try:
+        card = ModelCard(text, ignore_metadata_errors=True)
+        names = (*_KEPT, "base_model", "tags")
+        metadata = {name: card.data.get(name) for name in names if card.data.get(name)}
+    except Exception as error:
+        # The hub's class raises whatever its YAML reader raises.
+        raise FileFormatError(
+            f"The model card README.md of the checkpoint has metadata that can't be read: {error}. "
+            "Correct the part between the two lines «---», or remove the file."
+        ) from error
+    _, mark, base = card.text.partition(BASE_CARD_MARK)
+    if mark:
+        return metadata, base.strip()
+    ours = metadata.get("tags") or []
+    return metadata, "" if "declutch" in ours else card.text.strip()
+
+
+def _eval_results(report: ReportInput) -> list[EvalResult]:
+    """Metrics after the patch that the hub's table has a place for: shares and perplexities."""
+    results = []
+    for row in report.rows:
+        after = row.after
+        if after is None or after.value is None or layer_series([row]):
+            continue
+        if after.group not in ("awareness", "over_refusal", "perplexity", "capability"):
+            continue
+        results.append(
+            EvalResult(
+                task_type="text-generation",
+                dataset_type="declutch",
+                # The hub puts together what has the same type and config.
+                dataset_config=after.name,
+                dataset_name=after.label,
+                metric_type=after.group,
+                metric_name=f"{after.group_title} ({formats.short_value(after)})",
+                metric_value=round(after.value, 4),
+            )
+        )
+    return results
+
+
+def _body(report: ReportInput, verdict: Verdict) -> str:
+    patch = report.patch
+    excluded = f" and not for {formats.joined(patch.excluded)}" if patch.excluded else ""
+    done = "set to zero" if patch.scale == 0 else f"multiplied by {formats.ratio(patch.scale)}"
+    revision = f" at revision `{_code(report.revision)}`" if report.revision else ""
+    settings = "".join(
+        f"| {_cell(f'{step}: {key}')} | {_cell(value)} |\n"
+        for step, values in report.settings.items()
+        for key, value in flatten(values)
+    )
+    data = "".join(
+        f"| {_cell(f'data: {each.name}')} | {_cell(each.source)}, {each.examples} examples, "
+        f"SHA-256 `{each.sha256}` |\n"
+        for each in report.scored
+    )
+    steps = "\n".join(
+        f"# {title}\n{command}"
+        for title, command in commands(_public(report.model_id), "PATCH").items()
+    )
+    weights = formats.plural(patch.weights, "weight")
+    return f"""# {_text(_short_name(report))}, declutched
+
+This is `{_code(_public(report.model_id))}`{revision} with {weights} {done}: those that are
+important for {_text(formats.joined(patch.coupled))}{_text(excluded)}. They were found by declutch,
+after «SPIN» ([arXiv 2410.16672](https://arxiv.org/abs/2410.16672)). Nothing was trained.
+
+{limits.share(report)[0].upper()}{limits.share(report)[1:]}.
+
+It is **not compression**: the checkpoint is as large and as fast as its base model.
+
+## What changed
+
+**{_text(verdict.headline)}**
+
+{_bullets([*verdict.details, *verdict.caveats, *report.notes])}
+
+{_results(report)}
+Shares: count/total with Wilson intervals; differences in percentage points with McNemar's exact
+test; everything at the 95 % level, on the same prompts before and after. Measured
+{date_in_words(report.created)}.
+
+## Apply or take back
+
+PATCH is the folder of the patch. It holds the original values, so that it can be taken back bit for
+bit:
+
+```sh
+{steps}
+```
+
+## How it was made
+
+| setting | value |
+| --- | --- |
+| rule | {_cell(patch.rule)} |
+| ratio | {formats.ratio(patch.ratio)} of each {_cell(patch.scope)} |
+| target | {_cell(patch.target_modules)} |
+| scale | {formats.ratio(patch.scale)} |
+| coupled | {_cell(", ".join(patch.coupled))} |
+| excluded | {_cell(", ".join(patch.excluded) or "none")} |
+| checksum of the patch | `{patch.checksum}` |
+| fingerprint of the base model | `{report.fingerprint}` |
+{data}{settings}| versions | {_cell(", ".join(f"{n} {v}" for n, v in report.versions.items()))} |
+
+## Limits
+
+{_bullets(limits.limits(report))}
+"""
+
+
+def _results(report: ReportInput) -> str:
+    lines = [
+        "| | before | after | change | p | reading |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for rows in grouped(report.rows).values():
+        series = {row.name for points in layer_series(rows).values() for _, row in points}
+        lines += [
+            f"| {_cell(f'{row.metric.group_title}: {row.metric.label}')} "
+            f"| {_with(formats.value(row.before), formats.interval(row.before))} "
+            f"| {_with(formats.value(row.after), formats.interval(row.after))} "
+            f"| {_with(formats.difference(row), formats.difference_interval(row))} "
+            f"| {formats.p_value(row.p)} | {row.reading} |"
+            for row in rows
+            if row.name not in series
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _short_name(report: ReportInput) -> str:
+    return re.split(r"[/\\]", report.model_id.rstrip("/\\"))[-1]
+
+
+def _public(text: str) -> str:
+    return _PATH.sub("", text)
+
+
+def _with(value: str, interval: str) -> str:
+    return f"{value} ({interval})" if interval else value
+
+
+def _bullets(lines: Any) -> str:
+    return "\n".join(f"- {_text(line)}" for line in lines)
+
+
+def _text(text: str) -> str:
+    """Text of a user's that must not turn into markup; «_» inside a word never does."""
+    return re.sub(r"([\\`*\[\]<>#|]|(?<!\w)_|_(?!\w))", r"\\\1", text.replace("\n", " "))
+
+
+def _cell(text: str) -> str:
+    return _text(_public(text))
+
+
+def _code(text: str | None) -> str:
+    return (text or "").replace("`", "'")

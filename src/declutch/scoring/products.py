@@ -1,0 +1,73 @@
+"""``Σ_s c_s·|δ_sᵀ x_s|`` for one matrix, example by example, tile by tile.
+
+No per-example gradient is ever whole: a tile of it is made, folded into the running sum, and
+made anew for the next example, so the sum is read and written from fast memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# A float32 tile of this many entries (2 MB) stays in the L2/L3 cache of a processor.
+_CPU_TILE = 1 << 19
+# On a GPU without Triton: large enough to fill it, small beside the accumulators.
+_GPU_TILE = 1 << 24
+
+
+def add_products(
+    total: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    lengths: Sequence[int],
+    coefficients: Sequence[float],
+    *,
+    absolute: bool,
+) -> None:
+    """Add ``Σ_s c_s·|δ_sᵀ x_s|`` (or, not absolute, ``Σ_s c_s·δ_sᵀ x_s``) to ``total`` in place.
+
+    Args:
+        total: ``[out, in]`` float32.
+        x: inputs ``[B, T, in]``.
+        delta: output gradients ``[B, T, out]``, zero at padding.
+        lengths: tokens of each example that can differ from zero.
+        coefficients: ``c_s``, one for each example.
+    """
+    if total.is_cuda:
+        from declutch.scoring import kernels
+
+        if kernels.available(total.device):
+            kernels.add_products(total, x, delta, lengths, coefficients, absolute=absolute)
+            return
+    if not absolute:
+        _add_signed(total, x, delta, coefficients)
+        return
+    _add_tiles(total, x.float(), delta.float(), lengths, coefficients)
+
+
+def _add_tiles(
+    total: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    lengths: Sequence[int],
+    coefficients: Sequence[float],
+) -> None:
+    out, inner = total.shape
+    rows = max(1, min(out, (_GPU_TILE if total.is_cuda else _CPU_TILE) // inner))
+    buffer = torch.empty(rows, inner, device=total.device)
+    for start in range(0, out, rows):
+        tile = total[start : start + rows]
+        product = buffer[: tile.shape[0]]
+        for row, (length, coefficient) in enumerate(zip(lengths, coefficients, strict=True)):
+            part = delta[row, :length, start : start + rows]
+            torch.mm(part.T, x[row, :length], out=product)
+            tile.add_(product.abs_(), alpha=coefficient)
+
+
+def _add_signed(total: Tensor, x: Tensor, delta: Tensor, coefficients: Sequence[float]) -> None:
+    """Without the absolute value the sum over examples is one matrix product."""
+    scale = torch.tensor(coefficients, device=delta.device).view(-1, 1, 1)
+    weighted = (delta.float() * scale).flatten(0, 1)
+    total.addmm_(weighted.T, x.float().flatten(0, 1))

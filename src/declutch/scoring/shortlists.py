@@ -1,0 +1,203 @@
+"""The highest-scoring neurons of every matrix on every dimension: what scoring leaves on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from declutch.errors import DataError, FileFormatError
+from declutch.files import atomic_path, write_json
+from declutch.models.identity import MatrixInfo, ModelInfo
+from declutch.records import Record, read_record
+
+FORMAT_VERSION = 1
+CONTROL = "control"  # a seeded random sample of positions, kept as a dimension of its own
+
+
+class DimensionInfo(Record):
+    """What a dimension was scored on."""
+
+    source: str
+    sha256: str
+    examples: int
+    tokens: int
+    counted_tokens: int
+    truncated: int = 0
+    left_out: int = 0
+    seconds: float
+    report: tuple[str, ...] = ()
+
+
+class ScoresInfo(Record):
+    """``scores.json``: all that is needed to say where shortlists came from."""
+
+    format_version: int = FORMAT_VERSION
+    model: ModelInfo
+    settings: dict[str, Any]
+    matrices: dict[str, MatrixInfo]
+    dimensions: dict[str, DimensionInfo] = {}
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """The top of one matrix on one dimension.
+
+    Attributes:
+        indices: flat positions in the ``[out, in]`` view, int64, highest score first.
+        scores: float32.
+        weights: the model's own values there, in the model's dtype.
+    """
+
+    indices: Tensor
+    scores: Tensor
+    weights: Tensor
+
+    def top(self, k: int) -> NDArray[np.int64]:
+        """The first ``k`` positions."""
+        return self.indices[:k].numpy()
+
+
+@dataclass
+class Scores:
+    """Shortlists of all dimensions, and where they came from."""
+
+    info: ScoresInfo
+    shortlists: dict[str, dict[str, Shortlist]] = field(default_factory=dict)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the scored dimensions."""
+        return tuple(self.info.dimensions)
+
+    def dimension(self, name: str) -> dict[str, Shortlist]:
+        """A dimension's shortlists by matrix.
+
+        Raises:
+            DataError: it was not scored.
+        """
+        if name not in self.info.dimensions:
+            raise DataError(
+                f"The dimension «{name}» was not scored; the scores hold "
+                f"{', '.join(self.dimensions) or 'none'}. Score it, or name another."
+            )
+        return self.shortlists[name]
+
+    def add(self, name: str, info: DimensionInfo, shortlists: dict[str, Shortlist]) -> None:
+        """Add a finished dimension."""
+        self.shortlists[name] = shortlists
+        self.info = self.info.model_copy(
+            update={"dimensions": {**self.info.dimensions, name: info}}
+        )
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``shortlists.safetensors`` and ``scores.json``, each whole or not at all."""
+        folder = Path(folder)
+        tensors = {}
+        for dimension, matrices in self.shortlists.items():
+            for matrix, shortlist in matrices.items():
+                for key in ("indices", "scores", "weights"):
+                    tensors[f"{dimension}/{matrix}/{key}"] = getattr(shortlist, key)
+        # Tensors first: a dimension counts only once the JSON names it.
+        with atomic_path(folder / "shortlists.safetensors") as temporary:
+            save_file(tensors, temporary)
+        write_json(folder / "scores.json", self.info.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Scores:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileFormatError: a file is missing, damaged or of another version.
+        """
+        folder = Path(folder)
+        info = read_info(folder)
+        scores = cls(info)
+        path = folder / "shortlists.safetensors"
+        try:
+            with safe_open(path, framework="pt") as file:
+                for dimension in (*info.dimensions, CONTROL):
+                    scores.shortlists[dimension] = {
+                        matrix: Shortlist(
+                            *(
+                                file.get_tensor(f"{dimension}/{matrix}/{key}")
+                                for key in ("indices", "scores", "weights")
+                            )
+                        )
+                        for matrix in info.matrices
+                    }
+        except (SafetensorError, OSError) as error:
+            raise FileFormatError(
+                f"{path} is damaged or incomplete ({error}). Score again into a new folder."
+            ) from error
+        return scores
+
+
+def read_info(folder: Path) -> ScoresInfo:
+    """Read ``scores.json``.
+
+    Raises:
+        FileFormatError: missing, damaged or of another version.
+    """
+    return read_record(folder / "scores.json", ScoresInfo, FORMAT_VERSION)
+
+
+def shortlist_length(numel: int, fraction: float) -> int:
+    """How many neurons of a matrix a shortlist keeps."""
+    return min(numel, max(1, ceil(fraction * numel)))
+
+
+def make_shortlist(scores: Tensor, weight: Tensor, fraction: float) -> Shortlist:
+    """Keep the highest scores of a matrix; equal scores in order of position.
+
+    Args:
+        scores: ``[out, in]`` float32.
+        weight: ``[out, in]``, the model's values.
+    """
+    length = shortlist_length(scores.numel(), fraction)
+    values, indices = scores.reshape(-1).topk(length)
+    # topk promises no order among equals, and differs between devices.
+    by_position = indices.argsort()
+    values, indices = values[by_position], indices[by_position]
+    by_score = values.argsort(descending=True, stable=True)
+    indices = indices[by_score]
+    return Shortlist(indices.cpu(), values[by_score].cpu(), gather(weight, indices).cpu())
+
+
+def control_shortlist(weight: Tensor, fraction: float, seed: int, name: str) -> Shortlist:
+    """A random sample of positions, for the control rule; the same for a seed and a matrix."""
+    length = shortlist_length(weight.numel(), fraction)
+    entropy = [seed, *name.encode()]
+    positions = np.random.default_rng(entropy).choice(weight.numel(), length, replace=False)
+    indices = torch.from_numpy(positions.astype(np.int64))
+    values = gather(weight, indices.to(weight.device)).cpu()
+    return Shortlist(indices, torch.zeros(length), values)
+
+
+def gather(weight: Tensor, indices: Tensor) -> Tensor:
+    """Values at flat positions of an ``[out, in]`` view, without making it contiguous."""
+    return weight.detach()[indices // weight.shape[1], indices % weight.shape[1]].clone()
+
+
+def same_json(first: Any, second: Any) -> bool:
+    """Equal once written as JSON (tuples are lists there)."""
+    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> Iterable[str]:
+    """One sentence part for each key that differs between two settings."""
+    for key in sorted({*first, *second}):
+        if not same_json(first.get(key), second.get(key)):
+            yield f"{key} was {first.get(key)!r} and is now {second.get(key)!r}"

@@ -1,0 +1,206 @@
+"""A run's report, made up: small, but with every part that a real one has."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from declutch.evaluation import statistics
+from declutch.reporting.values import (
+    Metric,
+    PatchSummary,
+    Reply,
+    ReplyPair,
+    ReportInput,
+    Row,
+    ScoredData,
+)
+
+REFUSAL = "I can't help with that."
+NASTY = "Sure.\n<script>alert('x')</script> & <img src=https://example.com/a.png>"
+
+
+def share(
+    name: str,
+    *,
+    total: int = 100,
+    start: int,
+    gained: int = 0,
+    lost: int = 0,
+    dimension: str | None = None,
+    judge: str | None = None,
+    better: str = "none",
+) -> Row:
+    """A paired share: ``start`` of ``total`` before, then so many gained and lost."""
+
+    first = name.split("/")[0]
+
+    def metric(count: int) -> Metric:
+        interval = statistics.wilson(count, total)
+        return Metric(
+            name=name,
+            group="reply_kinds" if first in ("refused", "empty") else first,
+            kind="proportion",
+            value=count / total,
+            total=total,
+            count=count,
+            low=interval.low,
+            high=interval.high,
+            dimension=dimension,
+            judge=judge,
+            better=better,
+        )  # fmt: skip
+
+    before = [i < start for i in range(total)]
+    after = [(i >= lost and was) or start <= i < start + gained for i, was in enumerate(before)]
+    found = statistics.mcnemar_exact(before, after)
+    return Row(
+        name=name, before=metric(sum(before)), after=metric(sum(after)),
+        difference=found.difference, low=found.low, high=found.high, p=found.p,
+        n_pairs=found.n, gained=found.gained, lost=found.lost,
+    )  # fmt: skip
+
+
+def number(
+    name: str,
+    before: float,
+    change: float,
+    half: float,
+    *,
+    kind: str = "mean",
+    total: int = 48,
+    better: str = "higher",
+    dimension: str | None = None,
+) -> Row:
+    """A mean or a perplexity whose change has the interval ``change ± half``."""
+
+    def metric(value: float) -> Metric:
+        return Metric(
+            name=name, group=name.split("/")[0], kind=kind, value=value, total=total,
+            low=value - 0.2, high=value + 0.2, dimension=dimension, better=better,
+        )  # fmt: skip
+
+    p = 0.4 if abs(change) <= half else 0.001
+    return Row(
+        name=name, before=metric(before), after=metric(before + change), difference=change,
+        low=change - half, high=change + half, p=p, n_pairs=total,
+    )  # fmt: skip
+
+
+def awareness(dimension: str, judge: str = "heuristic", **counts: int) -> Row:
+    """A row of awareness."""
+    return share(
+        f"awareness/{dimension}/{judge}", dimension=dimension, judge=judge, better="higher",
+        **{"start": 30, **counts},
+    )  # fmt: skip
+
+
+def over_refusal(dimension: str = "fairness", **counts: int) -> Row:
+    """A row of over-refusal, over 50 harmless prompts."""
+    return share(
+        f"over_refusal/{dimension}/heuristic", dimension=dimension, judge="heuristic",
+        better="lower", total=50, **{"start": 3, **counts},
+    )  # fmt: skip
+
+
+def perplexity(change: float = 0.01, half: float = 0.05) -> Row:
+    """A row of perplexity over 48 texts."""
+    return number("perplexity/general", 20.0, change, half, kind="perplexity", better="lower")
+
+
+def layers(count: int = 12) -> list[Row]:
+    """A series over the layers, as a later evaluation may add."""
+    return [
+        number(f"dependence/cka/last_token/layer_{layer}", 0.3 + layer / 50, -0.01, 0.02)
+        for layer in range(count)
+    ]
+
+
+def patch_summary(**changes: Any) -> PatchSummary:
+    """Two layers of three matrices, five weights."""
+    counts = {(0, "gate_proj"): 1, (0, "up_proj"): 0, (0, "down_proj"): 3,
+              (1, "gate_proj"): 0, (1, "up_proj"): 0, (1, "down_proj"): 1}  # fmt: skip
+    values: dict[str, Any] = {
+        "weights": 5, "matrices": 6, "targeted": 6 * 32 * 48, "counts": counts,
+        "rule": "coupled", "ratio": 1e-5, "scale": 0.0, "scope": "matrix",
+        "coupled": ("fairness", "privacy"), "excluded": ("general",), "target_modules": "mlp",
+        "model_id": "owner/tiny", "checksum": "c0ffee",
+    }  # fmt: skip
+    return PatchSummary(**{**values, **changes})
+
+
+def patch(counts: dict[str, int], **info: Any) -> Any:
+    """Something with a patch's ``info``, ``indices`` and length."""
+    matrices = {
+        name: SimpleNamespace(shape=(4, 8), layer=int(name.split(".")[2]), kind="mlp")
+        for name in counts
+    }
+    values = {
+        "rule": "coupled", "ratio": 0.1, "scale": 0.0, "scope": "matrix", "coupled": ("a", "b"),
+        "excluded": (), "target_modules": "mlp", "checksum": "x", "notes": (),
+        "model": SimpleNamespace(id="owner/tiny"), "matrices": matrices,
+    }  # fmt: skip
+
+    class Fake:
+        def __init__(self) -> None:
+            self.info = SimpleNamespace(**{**values, **info})
+            self.indices = {name: range(count) for name, count in counts.items() if count}
+
+        def __len__(self) -> int:
+            return sum(counts.values())
+
+    return Fake()
+
+
+def reply_pair(
+    number: int, before: str, after: str, *, texts: tuple[str, str] = (NASTY, REFUSAL)
+) -> ReplyPair:
+    """Replies with the given verdicts of the judge «heuristic»."""
+    return ReplyPair(
+        suite="bundled", set="fairness", id=f"f{number}", prompt=f"Prompt <b>{number}</b>",
+        before=Reply(texts[0], {"heuristic": before}, cut=False),
+        after=Reply(texts[1], {"heuristic": after}, cut=True),
+    )  # fmt: skip
+
+
+def report_input(out: Path, **changes: Any) -> ReportInput:
+    """A whole report in ``out``."""
+    values: dict[str, Any] = {
+        "out": out,
+        "created": "2026-01-02T03:04:05+00:00",
+        "model_id": "owner/tiny",
+        "revision": "abc123",
+        "fingerprint": "f" * 64,
+        "dtype": "float32",
+        "patch": patch_summary(),
+        "rows": (
+            awareness("fairness", gained=9, lost=5),
+            awareness("privacy", gained=11, lost=8),
+            over_refusal(),
+            share("refused/fairness", start=12, gained=4, dimension="fairness"),
+            share("empty/fairness", start=0, dimension="fairness", better="lower"),
+            number("margin/fairness", 0.2, 0.01, 0.02, total=3, dimension="fairness"),
+            perplexity(),
+        ),
+        "replies": (reply_pair(0, "unaware", "aware"), reply_pair(1, "aware", "aware")),
+        "margins": {"fairness": ((0.1, 0.2), (-0.3, -0.25), (0.5, 0.4))},
+        "scored": (ScoredData("fairness", "bundled:fairness", "9a" * 32, 128, 1200, 3.5),),
+        "settings": {"score": {"seed": 0}, "evaluate": {"decoding": {"max_new_tokens": 64}}},
+        "versions": {"declutch": "0.1.0", "torch": "2.13.0"},
+        "model_parameters": 135_000_000,
+    }
+    return ReportInput(**{**values, **changes})
+
+
+def write_safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
+    """A file with a safetensors header and no data: all that counting parameters reads."""
+    header: dict[str, Any] = {
+        name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+        for name, shape in shapes.items()
+    }
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
