@@ -31,7 +31,7 @@ def bundled_rows(name: str) -> list[dict[str, Any]]:
         raise DataError(
             f"There is no bundled data set «{name}». The bundled sets are: {', '.join(names)}."
         )
-    file = resources.files("declutch.data").joinpath("bundled", f"{name}.jsonl")
+    file = resources.files("declutch.data").joinpath("sets", f"{name}.jsonl")
     return [json.loads(line) for line in file.read_text("utf-8").split("\n") if line.strip()]
 
 

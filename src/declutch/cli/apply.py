@@ -1,0 +1,43 @@
+"""``declutch apply``: a patched checkpoint from a model and a patch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from declutch.cli._convert import model_options
+from declutch.cli.options import SELECTION, ModelArgument, ModelFlags, Out, OutputFlags
+
+
+def apply(
+    model: ModelArgument,
+    patch: Annotated[Path, Parameter(help="Folder of the patch.")],
+    /,
+    *,
+    output: Out,
+    scale: Annotated[
+        float | None,
+        Parameter(group=SELECTION, help="In place of the patch's own scale."),
+    ] = None,
+    load: ModelFlags = ModelFlags(dtype="checkpoint"),
+    say: OutputFlags = OutputFlags(),
+) -> None:
+    """Write a patched checkpoint, and read back from disk that every patched weight is there.
+
+    The checkpoint is as large as before: suppressing is not compression. The patch is the small
+    thing to share.
+    """
+    say.start()
+    from declutch.cli.printing import print_checkpoint
+    from declutch.models.loading import load_model
+    from declutch.patching import Patch
+    from declutch.pipeline import write_checkpoint
+
+    chosen = Patch.load(patch)
+    if scale is not None:
+        chosen = chosen.scaled(scale)
+    loaded = load_model(model, model_options(load))
+    checked = write_checkpoint(loaded, chosen, output, "patched", source=model)
+    print_checkpoint(output, checked, "patched", as_json=say.json)

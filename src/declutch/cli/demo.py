@@ -1,0 +1,26 @@
+"""``declutch demo``: the whole job on the embedded model and the bundled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from declutch.cli.options import OUTPUT, OutputFlags
+
+
+def demo(
+    *,
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)
+    ] = Path("declutch-demo"),
+    say: OutputFlags = OutputFlags(),
+) -> None:
+    """Run everything on SmolLM2-135M-Instruct and bundled data, offline, in a few minutes."""
+    say.start()
+    from declutch.cli.printing import print_run
+    from declutch.pipeline import demo_settings
+    from declutch.pipeline import run as run_pipeline
+
+    print_run(run_pipeline(demo_settings(), output), output, as_json=say.json)

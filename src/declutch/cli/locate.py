@@ -1,0 +1,61 @@
+"""``declutch locate``: from shortlists to a patch; no model is needed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from declutch.cli._convert import locate_settings
+from declutch.cli.options import SELECTION, LocateFlags, Out, OutputFlags
+
+
+def locate(
+    scores: Annotated[Path, Parameter(help="Folder that «declutch score» wrote.")],
+    /,
+    *,
+    couple: Annotated[
+        list[str],
+        Parameter(
+            group=SELECTION,
+            negative="",
+            consume_multiple=False,
+            help="A coupled dimension; give two or more.",
+        ),
+    ],
+    exclude: Annotated[
+        list[str],
+        Parameter(
+            group=SELECTION,
+            negative="",
+            consume_multiple=False,
+            help="A dimension whose important neurons are left alone.",
+        ),
+    ] = [],  # noqa: B006 (read only)
+    output: Out,
+    target_modules: Annotated[
+        str | None,
+        Parameter(group=SELECTION, help="Narrower than what was scored, in the same terms."),
+    ] = None,
+    seed: Annotated[int, Parameter(group=SELECTION, help="Of the random rule.")] = 0,
+    selection: LocateFlags = LocateFlags(),
+    say: OutputFlags = OutputFlags(),
+) -> None:
+    """Choose neurons from the shortlists and write the patch that suppresses them."""
+    say.start()
+    from declutch.cli.printing import print_patch
+    from declutch.locating import locate as locate_neurons
+    from declutch.scoring.shortlists import Scores
+
+    patch = locate_neurons(
+        Scores.load(scores),
+        couple,
+        exclude,
+        target_modules=target_modules,
+        seed=seed,
+        **asdict(locate_settings(selection)),
+    )
+    patch.save(output)
+    print_patch(patch, output, as_json=say.json)

@@ -1,0 +1,24 @@
+"""``declutch report``: the report of a run, written again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from declutch.cli.options import OutputFlags
+
+
+def report(
+    folder: Annotated[Path, Parameter(help="Folder that «declutch run» wrote.")],
+    /,
+    *,
+    say: OutputFlags = OutputFlags(),
+) -> None:
+    """Write report.html, figures and the model card from what a run left on disk."""
+    say.start()
+    from declutch.cli.printing import print_run
+    from declutch.reporting.report import write_report
+
+    print_run(write_report(folder), folder, as_json=say.json)

@@ -1,0 +1,33 @@
+"""``declutch revert``: the original checkpoint back from a patched one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from declutch.cli._convert import model_options
+from declutch.cli.options import ModelArgument, ModelFlags, Out, OutputFlags
+
+
+def revert(
+    model: ModelArgument,
+    patch: Annotated[Path, Parameter(help="Folder of the patch that was applied.")],
+    /,
+    *,
+    output: Out,
+    load: ModelFlags = ModelFlags(dtype="checkpoint"),
+    say: OutputFlags = OutputFlags(),
+) -> None:
+    """Write the original checkpoint back: the same bits, proven by the model's fingerprint."""
+    say.start()
+    from declutch.cli.printing import print_checkpoint
+    from declutch.models.loading import load_model
+    from declutch.patching import Patch
+    from declutch.pipeline import write_checkpoint
+
+    chosen = Patch.load(patch)
+    loaded = load_model(model, model_options(load))
+    checked = write_checkpoint(loaded, chosen, output, "original", source=model)
+    print_checkpoint(output, checked, "original", as_json=say.json)

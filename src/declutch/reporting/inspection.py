@@ -1,0 +1,82 @@
+"""``declutch inspect`` on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from declutch.inspection import Inspection, ShownExample
+
+_COUNTED = "black on green"
+
+
+def print_inspection(found: Inspection) -> None:
+    """Print what was found, for people."""
+    console = Console()
+    console.print(
+        f"[bold]{found.model}[/bold]: {found.parameters:,} parameters in {found.dtype}, "
+        f"{found.layers} decoder blocks",
+        highlight=False,
+    )
+    matrices = sum(group.matrices for group in found.groups)
+    share = f"{found.covered:,} of {found.parameters:,} parameters"
+    console.print(
+        f"Target {found.target} covers {matrices} weight matrices ({share}):", highlight=False
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("Matrix", "Kind", "Shape [out, in]", "How many", f"k at {found.ratio:g}"):
+        table.add_column(title, justify="left" if title in ("Matrix", "Kind") else "right")
+    for group in found.groups:
+        k = Text(str(group.k), "red" if group.k == 0 else "")
+        shape = f"{group.shape[0]} x {group.shape[1]}"
+        table.add_row(group.name, group.kind, shape, str(group.matrices), k)
+    console.print(table)
+    if any(group.k == 0 for group in found.groups):
+        smallest = max(1 / (g.shape[0] * g.shape[1]) for g in found.groups if g.k == 0)
+        console.print(
+            f"k is 0 where ratio x neurons is below 1; from {smallest * 1.05:.1e} on, every matrix "
+            "gives at least one.",
+            highlight=False,
+        )
+    console.print("Not covered:", highlight=False)
+    for label, count in found.skipped.items():
+        console.print(f"  {count} x {label}", highlight=False, soft_wrap=True)
+    for dimension in found.dimensions:
+        console.print()
+        console.print(
+            f"[bold]{dimension.name}[/bold]: {dimension.examples} examples, {dimension.tokens:,} "
+            f"tokens, {dimension.counted:,} counted in the loss; format {found.prompt_format}",
+            highlight=False,
+        )
+        for line in dimension.report:
+            console.print(f"  {line}", highlight=False, soft_wrap=True)
+        for example in dimension.shown:
+            console.print(_tokens(example), soft_wrap=True)
+    console.print()
+    if found.plan:
+        console.print(f"Memory: {found.plan}.", highlight=False)
+    if found.seconds is not None:
+        console.print(
+            f"Time to score all of it: about {found.seconds:,.0f} s on this machine, by a trial.",
+            highlight=False,
+        )
+    for note in found.notes:
+        console.print(note, highlight=False)
+
+
+def _tokens(example: ShownExample) -> Text:
+    """Tokens apart by «|»; those that the loss counts stand in brackets and in colour."""
+    text = Text(f"  {example.id}: ", "dim")
+    counted = False
+    for token, inside in zip(example.tokens, example.counted, strict=True):
+        if inside != counted:
+            text.append("[" if inside else "]", "bold green")
+            counted = inside
+        elif len(text):
+            text.append("|", "dim")
+        visible = token.replace("\n", "\\n")
+        text.append(visible, _COUNTED if inside else "")
+    if counted:
+        text.append("]", "bold green")
+    return text
