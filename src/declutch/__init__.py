@@ -45,7 +45,7 @@ _HOMES = {
     "write_report": "declutch.reporting.report",
 }
 
-__all__ = ["DeclutchError", "__version__", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["DeclutchError", "__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

@@ -99,9 +99,7 @@ def inspect_model(
     encoder = Encoder(loaded.tokenizer, prompt_format, max_length)
     views, encoded = [], []
     for name, source in sources.items():
-        data = load_examples(
-            source, num_samples=num_samples, seed=seed, allow_fewer=allow_fewer
-        )
+        data = load_examples(source, num_samples=num_samples, seed=seed, allow_fewer=allow_fewer)
         dimension = encode_all(encoder, data.examples, name)
         ids = [example.id for example in data.examples if example.id not in dimension.too_long]
         encoded.append(dimension)
@@ -138,7 +136,7 @@ def inspect_model(
 
 
 def _shown(loaded: LoadedModel, name: str, example: EncodedExample) -> ShownExample:
-    tokens = tuple(loaded.tokenizer.decode([token]) for token in example.input_ids)
+    tokens = tuple(str(loaded.tokenizer.decode([token])) for token in example.input_ids)
     return ShownExample(name, tokens, example.loss_mask)
 
 
@@ -179,9 +177,7 @@ def _cost(
         return None, None, (str(error),)
     middle = examples[len(examples) // 2]
     count = max(1, min(plan.batch_tokens // len(middle), 4))
-    trial = Accumulation(
-        loaded.model, method, plan.groups[0], [middle] * count, plan.batch_tokens
-    )
+    trial = Accumulation(loaded.model, method, plan.groups[0], [middle] * count, plan.batch_tokens)
     # A first pass, which is slower than those that follow, is not timed.
     example_losses(loaded.model, collate([middle], input_device(loaded.model)))
     started = time.monotonic()

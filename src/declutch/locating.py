@@ -233,7 +233,7 @@ def locate(
         DataError: a dimension was not scored.
     """
     name, _, argument = rule.partition(":")
-    _check_options(couple, exclude, ratio, name, argument, scope)
+    check_options(couple, exclude, ratio=ratio, rule=rule, scope=scope)
     matrices = _narrow(scores, target_modules)
     notes = ratio_notes(matrices, ratio, scope)
     tops = {
@@ -267,12 +267,18 @@ def locate(
     return Patch.from_selection(info, selection, scores.shortlists)
 
 
-def _check_options(
-    couple: Sequence[str], exclude: Sequence[str], ratio: float, name: str, argument: str, scope: str
+def check_options(
+    couple: Sequence[str], exclude: Sequence[str], *, ratio: float, rule: str, scope: str
 ) -> None:
+    """See that options are right before anything is computed.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    name, _, argument = rule.partition(":")
     if name not in RULES or (name == "single") != bool(argument):
         raise SettingsError(
-            f"--rule «{name}{':' if argument else ''}{argument}» is unknown; give one of "
+            f"--rule «{rule}» is unknown; give one of "
             f"{', '.join(r if r != 'single' else 'single:<dimension>' for r in RULES)}."
         )
     if len(set(couple)) < 2:

@@ -16,8 +16,9 @@ from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.evaluation.evaluate import evaluate
 from declutch.files import read_json, write_json
-from declutch.locating import Scope, locate
+from declutch.locating import Scope, check_options, locate, ratio_notes
 from declutch.models.loading import LoadedModel, ModelOptions, load_model
+from declutch.models.matrices import find_matrices
 from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoint
 from declutch.patching import Patch
 from declutch.reporting.report import ReportPaths, write_report
@@ -92,11 +93,20 @@ def run(settings: RunSettings, out: Path | str, *, memory_limit: int | None = No
         DeclutchError: see the stages.
     """
     out = Path(out)
+    chosen = settings.locate
+    check_options(
+        list(settings.couple), list(settings.exclude),
+        ratio=chosen.ratio, rule=chosen.rule, scope=chosen.scope,
+    )  # fmt: skip
     _begin(settings, out)
     loaded = load_model(settings.model, settings.model_options)
+    # A ratio that selects nothing is known before the long work, not after it.
+    coverage = find_matrices(loaded.model, settings.score.target_modules)
+    ratio_notes(coverage.info(), chosen.ratio, chosen.scope)
 
-    log.info("1 of 5  Scoring %s", ", ".join({**settings.couple, **settings.exclude}))
-    data = {name: Source.parse(path) for name, path in _data(settings).items()}
+    sources = {**settings.couple, **settings.exclude}
+    log.info("1 of 5  Scoring %s", ", ".join(sources))
+    data = {name: Source.parse(path) for name, path in sources.items()}
     scores = score(
         loaded.model, loaded.tokenizer, data,
         settings=settings.score, memory_limit=memory_limit,
@@ -197,12 +207,6 @@ def checkpoint_dtype(reference: str, options: ModelOptions) -> str | None:
     )
     dtype = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
     return str(dtype).removeprefix("torch.") if dtype else None
-
-
-def _data(settings: RunSettings) -> dict[str, str]:
-    if both := set(settings.couple) & set(settings.exclude):
-        raise SettingsError(f"{', '.join(sorted(both))}: both coupled and excluded. Choose one.")
-    return {**settings.couple, **settings.exclude}
 
 
 def _locate(settings: RunSettings, scores: Scores) -> Patch:

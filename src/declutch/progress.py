@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -22,11 +22,21 @@ log = logging.getLogger("declutch")
 console = Console(stderr=True)
 
 
+class _ConsoleHandler(logging.Handler):
+    """Prints above a running progress bar, without splitting it."""
+
+    _STYLES: ClassVar = {logging.WARNING: "yellow", logging.ERROR: "red", logging.DEBUG: "dim"}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = self._STYLES.get(record.levelno)
+        console.print(
+            self.format(record), style=style, markup=False, highlight=False, soft_wrap=True
+        )
+
+
 def set_verbosity(level: int) -> None:
     """Set how much is said: -1 errors only, 0 the steps (default), 1 or more details."""
-    from rich.logging import RichHandler
-
-    log.handlers = [RichHandler(console=console, show_time=False, show_path=False, markup=False)]
+    log.handlers = [_ConsoleHandler()]
     log.setLevel({-1: logging.ERROR, 0: logging.INFO}.get(level, logging.DEBUG))
     log.propagate = False
 

@@ -18,9 +18,7 @@ T = TypeVar("T")
 def _take(kind: type[T], flags: object) -> T:
     """A settings object of the flags that have the same names."""
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {
-        name: getattr(flags, name) for name in names if hasattr(flags, name)
-    }
+    values: dict[str, Any] = {name: getattr(flags, name) for name in names if hasattr(flags, name)}
     return kind(**values)
 
 

@@ -87,7 +87,8 @@ class EncodingFlags:
     ] = False
     seed: Annotated[int, Parameter(group=DATA, help="Of every random choice.")] = 0
     max_length: Annotated[
-        int, Parameter(group=DATA, help="Most tokens of an example; responses are cut, never prompts.")
+        int,
+        Parameter(group=DATA, help="Most tokens of an example; responses are cut, never prompts."),
     ] = 1024
     prompt_format: Annotated[
         Literal["auto", "chat", "raw", "raw-released"],
@@ -112,7 +113,8 @@ class ScoreFlags(EncodingFlags):
     """How neurons are scored."""
 
     method: Annotated[
-        Literal["importance", "wanda", "sparsegpt"], Parameter(group=SCORING, help="What is scored.")
+        Literal["importance", "wanda", "sparsegpt"],
+        Parameter(group=SCORING, help="What is scored."),
     ] = "importance"
     statistic: Annotated[
         Literal["abs", "signed"],
@@ -174,9 +176,7 @@ class EvaluateFlags:
         ),
     ] = ()
     batch_size: Annotated[int, Parameter(group=EVALUATION, help="Replies at a time.")] = 16
-    max_new_tokens: Annotated[
-        int, Parameter(group=EVALUATION, help="Most tokens of a reply.")
-    ] = 64
+    max_new_tokens: Annotated[int, Parameter(group=EVALUATION, help="Most tokens of a reply.")] = 64
     limit: Annotated[
         int | None,
         Parameter(group=EVALUATION, help="Only the first so many prompts of each set."),
@@ -221,7 +221,12 @@ def named_sources(values: Sequence[str], flag: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for value in values:
         name, equals, source = value.partition("=")
-        if not equals or not name or not source or not name.replace("-", "").replace("_", "").isalnum():
+        if (
+            not equals
+            or not name
+            or not source
+            or not name.replace("-", "").replace("_", "").isalnum()
+        ):
             raise SettingsError(
                 f"{flag} «{value}»: write NAME=SOURCE, for example fairness=data/fairness.csv "
                 "(a name is letters, digits, - and _)."

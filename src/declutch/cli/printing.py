@@ -38,7 +38,7 @@ def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
     console.print(verdict_text(paths.verdict))
     console.print()
     for name, path in _files(paths, out):
-        console.print(f"{name:<22}{path}", highlight=False, soft_wrap=True)
+        console.print(f"{name:<25}{path}", highlight=False, soft_wrap=True)
 
 
 def _comparison(out: Path) -> dict[str, Any]:
@@ -101,7 +101,9 @@ def print_patch(patch: Patch, out: Path, *, as_json: bool) -> None:
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     console.print(f"Patch ({size / 1024:.0f} KiB): {out}", highlight=False)
     console.print(
-        f"Next: declutch apply {patch.info.model.id} {out} -o MODEL", highlight=False, soft_wrap=True
+        f"Next: declutch apply {patch.info.model.id} {out} -o MODEL",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -139,49 +139,69 @@ class Encoder:
 
     def _encode_chat(self, example: Example) -> tuple[list[int], list[bool]]:
         text = self._render(example.prompt, example.response)
-        opening = self._render(example.prompt)
-        # Templates may strip the response, or put thinking marks around it: find the text itself,
-        # after the prompt's own.
-        response = example.response.strip()
-        begin = len(opening) if text.startswith(opening) else 0
-        start = text.find(response, begin) if begin else text.rfind(response)
-        if start < 0 or not response:
-            raise DataError(
-                f"The chat template changes or drops the response of example "
-                f"{example.id or example.prompt[:40]!r}, so its tokens can't be told from the "
-                "prompt's. Use --prompt-format raw."
-            )
-        end = start + len(response)
+        start, end = self._response_span(text, example)
         if not self.tokenizer.is_fast:
-            return self._join_pieces(text, start, end)
+            return self._encode_without_offsets(text, start, end)
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = list(encoded["input_ids"])
         offsets: list[tuple[int, int]] = encoded["offset_mapping"]
-        mask = [last > start and first < end for first, last in offsets]
+        marks = _marks(self.tokenizer)
+        mask = [
+            # A turn mark may take in the white space beside it, and with it part of the response.
+            last > start and first < end and not (token in marks and (first < start or last > end))
+            for token, (first, last) in zip(ids, offsets, strict=True)
+        ]
         self._count_end_token(ids, mask)
         return ids, mask
 
-    def _join_pieces(self, text: str, start: int, end: int) -> tuple[list[int], list[bool]]:
-        """For tokenizers that give no character offsets."""
-        ids: list[int] = []
-        mask: list[bool] = []
-        for piece, counted in ((text[:start], False), (text[start:end], True), (text[end:], False)):
-            tokens = self._tokens(piece, special=False)
-            ids += tokens
-            mask += [counted] * len(tokens)
+    def _response_span(self, text: str, example: Example) -> tuple[int, int]:
+        """Where in the rendered text the response is, as the template wrote it.
+
+        Templates may strip the response or put thinking marks before it, and the prompt may hold
+        the same words: the same conversation with another response shows what stands around it.
+        """
+        stand_in = "Rx7"
+        while stand_in in text or stand_in in example.prompt:
+            stand_in += "q"
+        before, found, after = self._render(example.prompt, stand_in).partition(stand_in)
+        start, end = len(before), len(text) - len(after)
+        held = text[start:end]
+        whole = text.startswith(before) and text.endswith(after) and start < end
+        if not (found and whole and held.strip() and held.strip() == example.response.strip()):
+            raise DataError(
+                f"The chat template changes or drops the response of example "
+                f"{example.id or example.prompt[:40]!r}, so its tokens can't be told from the "
+                "prompt's. Use --prompt-format raw, or leave the example out."
+            )
+        return start, end
+
+    def _encode_without_offsets(
+        self, text: str, start: int, end: int
+    ) -> tuple[list[int], list[bool]]:
+        """For tokenizers that give no character offsets: compare with the encoded beginnings."""
+        ids = self._tokens(text, special=False)
+        first = _common(ids, self._tokens(text[:start], special=False))
+        last = _common(ids, self._tokens(text[:end], special=False))
+        mask = [first <= index < last for index in range(len(ids))]
         self._count_end_token(ids, mask)
         return ids, mask
 
     def _count_end_token(self, ids: list[int], mask: list[bool]) -> None:
-        """Count the special token right after the response, and drop what the template adds then.
+        """Count the token that ends the turn, and drop what the template adds after the response.
 
-        What follows (a line break, a closing mark for the next turn) is never generated.
+        White space may stand between the two (Llama 2); it is kept and not counted. What follows
+        (a line break, a closing mark for the next turn) is never generated.
         """
         after = max((index for index, counted in enumerate(mask) if counted), default=-1) + 1
-        special = set(self.tokenizer.all_special_ids) | _added_ids(self.tokenizer)
-        if after and after < len(ids) and ids[after] in special:
-            mask[after] = True
-            after += 1
+        marks = _marks(self.tokenizer)
+        end = after
+        while after and end < len(ids) and ids[end] not in marks:
+            if str(self.tokenizer.decode([ids[end]])).strip():
+                end = len(ids)
+            end += 1
+        if after and end < len(ids):
+            mask[end] = True
+            after = end + 1
         del ids[after:], mask[after:]
 
     def _encode_raw(self, example: Example) -> tuple[list[int], list[bool]]:
@@ -205,10 +225,16 @@ class Encoder:
             )
 
 
-def _added_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Ids added to the vocabulary by hand: turn markers are among them even if not «special»."""
-    decoder: dict[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
-    return set(decoder)
+def _marks(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Special tokens, and others added by hand: turn marks are not «special» everywhere."""
+    added: dict[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+    return {*tokenizer.all_special_ids, *added}
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """Length of the common beginning."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(first), len(second)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from declutch.data.encoding import Encoder, PromptFormat
 from declutch.errors import DataError, OutOfMemory, SettingsError
+from declutch.evaluation.decoding import Decoding, decoding_of
 from declutch.progress import log
 
 if TYPE_CHECKING:
     import torch
-    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        GenerationConfig,
+        LogitsProcessorList,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 Finish = Literal["stop", "length"]
 
@@ -64,62 +70,61 @@ def strip_reasoning(text: str) -> str:
 
 
 class TransformersEngine:
-    """Greedy replies of a transformers model held in memory.
+    """Replies of a transformers model held in memory, greedy or sampled.
 
     Prompts are sorted by length and padded on the left; the attention mask hides the padding and
     positions count from the first real token, so that in float32 a reply does not depend on the
-    batch it was in. In bfloat16 and float16 the order of additions can still turn a near tie.
+    batch it was in; a sampled one neither, since each prompt has random numbers of its own. In
+    bfloat16 and float16 the order of additions can still turn a near tie.
 
-    Decoding is plain greedy whatever the model's own generation config asks for (sampling,
-    repetition penalty); only its end tokens are taken over.
+    Nothing is taken from the model's own generation config (sampling, repetition penalty) but its
+    end tokens.
 
     Args:
         model: any causal language model of transformers; put into eval mode while it replies.
         tokenizer: its tokenizer; not changed.
-        prompt_format: see :class:`declutch.data.encoding.Encoder`.
+        decoding: how; a :class:`Decoding`, or a preset's name.
         batch_size: the most prompts at once; halved where the device's memory runs out.
-        max_new_tokens: the most tokens of a reply.
-        thinking: for templates that know a thinking mode: whether it is on.
+        prompt_format, max_new_tokens, thinking: in place of what ``decoding`` says.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        decoding: Decoding | str = "chat",
         *,
-        prompt_format: PromptFormat = "auto",
         batch_size: int = 16,
-        max_new_tokens: int = 64,
-        thinking: bool = False,
+        prompt_format: PromptFormat | None = None,
+        max_new_tokens: int | None = None,
+        thinking: bool | None = None,
     ) -> None:
-        if batch_size < 1 or max_new_tokens < 1:
-            raise SettingsError(
-                f"--batch-size and --max-new-tokens must be at least 1, not {batch_size} and "
-                f"{max_new_tokens}."
-            )
+        if batch_size < 1:
+            raise SettingsError(f"--batch-size must be at least 1, not {batch_size}.")
+        asked = decoding_of(
+            decoding,
+            prompt_format=prompt_format,
+            max_new_tokens=max_new_tokens,
+            thinking=thinking,
+        )
         self.model = model
         self.tokenizer = tokenizer
-        self.encoder = Encoder(tokenizer, prompt_format, thinking=thinking)
+        self.encoder = Encoder(tokenizer, asked.prompt_format, thinking=asked.thinking)
+        # «auto» as what it came to be.
+        self.decoding = decoding_of(asked, prompt_format=self.encoder.prompt_format)
         self.batch_size = batch_size
-        self.max_new_tokens = max_new_tokens
         self._ends = end_tokens(model, tokenizer)
         if not self._ends:
             log.warning(
                 "The tokenizer and the generation config name no end token: every reply will run "
                 "to --max-new-tokens %d and count as cut.",
-                max_new_tokens,
+                self.decoding.max_new_tokens,
             )
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Format and decoding; not the batch size, on which a reply does not depend."""
-        return {
-            "engine": "transformers",
-            "decoding": "greedy",
-            "prompt_format": self.encoder.prompt_format,
-            "thinking": self.encoder.thinking,
-            "max_new_tokens": self.max_new_tokens,
-        }
+        return {"engine": "transformers", **self.decoding.settings()}
 
     def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
         """Yield each prompt's position and reply, batch by batch, the longest prompts first.
@@ -135,13 +140,15 @@ class TransformersEngine:
         while order:
             batch = order[:size]
             try:
-                generated = self._generate([encoded[index] for index in batch])
+                generated = self._generate(
+                    [encoded[index] for index in batch], [prompts[index] for index in batch]
+                )
             except MemoryError as error:
                 if size == 1:
                     raise OutOfMemory(
                         f"The device's memory is too small for one prompt of "
-                        f"{len(encoded[batch[0]])} tokens and {self.max_new_tokens} new ones. Use "
-                        "a smaller --dtype, or leave the prompt out."
+                        f"{len(encoded[batch[0]])} tokens and {self.decoding.max_new_tokens} new "
+                        "ones. Use a smaller --dtype, or leave the prompt out."
                     ) from error
                 size = max(1, size // 2)
                 log.warning("Out of memory: going on with --batch-size %d.", size)
@@ -154,27 +161,29 @@ class TransformersEngine:
         if not tokens:
             raise DataError("A prompt is empty, and the tokenizer puts nothing before it.")
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        if isinstance(limit, int) and len(tokens) + self.max_new_tokens > limit:
+        new = self.decoding.max_new_tokens
+        if isinstance(limit, int) and len(tokens) + new > limit:
             raise DataError(
-                f"The prompt {prompt[:60]!r} has {len(tokens)} tokens; with {self.max_new_tokens} "
+                f"The prompt {prompt[:60]!r} has {len(tokens)} tokens; with {new} "
                 f"new ones that is beyond the model's {limit} positions. Shorten or drop it, or "
                 "lower --max-new-tokens."
             )
         return tokens
 
-    def _generate(self, prompts: Sequence[tuple[int, ...]]) -> list[Reply]:
+    def _generate(self, encoded: Sequence[tuple[int, ...]], prompts: Sequence[str]) -> list[Reply]:
         import torch
 
         from declutch.models.forward import input_device
 
         device = input_device(self.model)
-        ids, mask = pad_left(prompts, self._pad)
+        ids, mask = pad_left(encoded, self._pad)
         try:
             with torch.inference_mode(), greedy(self.model, self._config()) as config:
                 output = self.model.generate(  # type: ignore[operator]
                     input_ids=ids.to(device),
                     attention_mask=mask.to(device),
                     generation_config=config,
+                    logits_processor=self._sampler(prompts),
                 )
         except torch.OutOfMemoryError as error:
             # Caught outside this block, where the traceback no longer holds the tensors.
@@ -197,13 +206,25 @@ class TransformersEngine:
         pad = self.tokenizer.pad_token_id
         return int(pad) if isinstance(pad, int) else min(self._ends, default=0)
 
+    def _sampler(self, prompts: Sequence[str]) -> LogitsProcessorList | None:
+        """What turns greedy search into sampling; None where it is to stay greedy."""
+        if self.decoding.greedy:
+            return None
+        from transformers import LogitsProcessorList
+
+        from declutch.evaluation.sampling import SeededSampler, prompt_seed
+
+        seeds = [prompt_seed(self.decoding.seed, prompt) for prompt in prompts]
+        sampler = SeededSampler(seeds, self.decoding.temperature, self.decoding.top_p)
+        return LogitsProcessorList([sampler])
+
     def _config(self) -> GenerationConfig:
         from transformers import GenerationConfig
 
         return GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
             num_beams=1,
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=self.decoding.max_new_tokens,
             eos_token_id=sorted(self._ends) or None,
             pad_token_id=self._pad,
             use_cache=True,

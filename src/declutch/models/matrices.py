@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from declutch.errors import MatrixNotFound, ModelError, SettingsError
+from declutch.models.identity import MatrixInfo
 
 Kind = Literal["mlp", "attention", "router", "other"]
 GROUPS: dict[str, frozenset[str]] = {
@@ -28,8 +29,14 @@ GROUPS: dict[str, frozenset[str]] = {
 }
 
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
+_MLP = re.compile(r"mlp|feed_?forward|ffn|moe(block)?\b", re.IGNORECASE)
 _STATE_SPACE = re.compile(r"mamba|mixer|ssm|rwkv|recurrent|conv", re.IGNORECASE)
-_QUANTISED = re.compile(r"4bit|8bit|quant|gptq|awq|hqq|fp8|eetq|aqlm|bitlinear", re.IGNORECASE)
+_STATE_SPACE_CLASS = re.compile(r"Mamba|SSM|Mixer|Rwkv|RecurrentBlock|ShortConv")
+_QUANTISED = re.compile(
+    r"[48]bit|int[48]|quant|gptq|awq|wqlinear|hqq|fp8|eetq|aqlm|bitlinear", re.IGNORECASE
+)
+_NOT_IN_TARGET = "not in this target"
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class WeightMatrix:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A parameter of a decoder block that a target does not cover, and why."""
+    """A parameter that a target does not cover, and why."""
 
     parameter: str
     shape: tuple[int, ...]
@@ -102,6 +109,13 @@ class Coverage:
         """Neurons covered."""
         return sum(matrix.numel for matrix in self.matrices)
 
+    def info(self) -> dict[str, MatrixInfo]:
+        """What is recorded of each matrix."""
+        return {
+            matrix.name: MatrixInfo(shape=matrix.shape, layer=matrix.layer, kind=matrix.kind)
+            for matrix in self.matrices
+        }
+
 
 def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The decoder blocks of a causal language model, in order, with their names.
@@ -110,7 +124,8 @@ def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
         ModelError: no list of blocks was found.
     """
     config = getattr(model, "config", None)
-    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    getter = getattr(config, "get_text_config", None)
+    text_config = getter() if getter else config
     depth = getattr(text_config, "num_hidden_layers", None)
     lists = [
         (name, module)
@@ -151,11 +166,14 @@ def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:
     covered = target_filter(target)
     blocks = decoder_blocks(model)
     refuse_unusable(model)
+    inside = tuple(f"{name}." for name, _ in blocks)
+    # Tied weights have several names, and one of them may be inside.
     outside = {
-        id(parameter)
-        for name, parameter in model.named_parameters()
-        if not any(name.startswith(f"{block}.") for block, _ in blocks)
+        name: parameter
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if not name.startswith(inside)
     }
+    tied = {id(parameter): name for name, parameter in outside.items()}
     matrices: list[WeightMatrix] = []
     skipped: list[Skipped] = []
     seen: dict[int, str] = {}
@@ -164,24 +182,32 @@ def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:
             for key, parameter in module.named_parameters(recurse=False):
                 name = f"{module_name}.{key}"
                 shape = tuple(parameter.shape)
-                if id(parameter) in outside:
-                    skipped.append(Skipped(name, shape, "tied to a weight outside the blocks"))
-                elif id(parameter) in seen:
+                if id(parameter) in tied:
+                    skipped.append(Skipped(name, shape, f"tied to {tied[id(parameter)]}"))
+                    continue
+                if id(parameter) in seen:
                     skipped.append(Skipped(name, shape, f"the same as {seen[id(parameter)]}"))
-                elif reason := _not_a_matrix(module, parameter):
+                    continue
+                seen[id(parameter)] = name
+                kind = _kind(block, module_name.removeprefix(block_name).strip("."))
+                if reason := _not_a_matrix(module, key, parameter, kind):
                     skipped.append(Skipped(name, shape, reason))
                 else:
-                    seen[id(parameter)] = name
-                    kind = _kind(block, module_name.removeprefix(block_name).strip("."))
                     for matrix in _matrices_of(module, module_name, key, parameter, layer, kind):
                         if covered(matrix.name, matrix.kind):
                             matrices.append(matrix)
                         else:
                             skipped.append(
-                                Skipped(matrix.name, matrix.shape, f"{kind}: not in this target")
+                                Skipped(matrix.name, matrix.shape, f"{kind}: {_NOT_IN_TARGET}")
                             )
+    skipped += [
+        Skipped(name, tuple(parameter.shape), "outside the decoder blocks")
+        for name, parameter in outside.items()
+    ]
     if not matrices:
-        examples = ", ".join(sorted({entry.parameter for entry in skipped})[:4])
+        examples = ", ".join(
+            [entry.parameter for entry in skipped if entry.reason.endswith(_NOT_IN_TARGET)][:4]
+        )
         raise SettingsError(
             f"The target «{target}» covers no weight matrix of this model. Give mlp, attention, "
             f"all, or a regular expression over module names such as: {examples}."
@@ -224,9 +250,9 @@ def refuse_unusable(model: nn.Module) -> None:
                 "others on the GPU, --device-map auto over more GPUs, --device cpu, or a "
                 "half-precision --dtype."
             )
-        if hasattr(module, "lora_A"):
+        if hasattr(module, "lora_A") or hasattr(module, "base_layer"):
             raise ModelError(
-                f"{name} carries a LoRA adapter. Merge it first (PEFT: model.merge_and_unload()), "
+                f"{name} carries a LoRA or other adapter. Merge it first (PEFT: model.merge_and_unload()), "
                 "save the merged model, and give declutch that."
             )
     for name, parameter in model.named_parameters():
@@ -236,18 +262,21 @@ def refuse_unusable(model: nn.Module) -> None:
                 "its weights (device_map='auto' moves what does not fit out of memory; use "
                 "--device cpu, or a half-precision --dtype)."
             )
-        if not parameter.is_floating_point() or _QUANTISED.search(type(parameter).__name__):
+        if parameter.dtype not in _DTYPES or _QUANTISED.search(type(parameter).__name__):
             raise _quantised(name, parameter.dtype)
     for name, module in model.named_modules():
-        weight = getattr(module, "weight", getattr(module, "qweight", None))
-        integer = isinstance(weight, Tensor) and not weight.is_floating_point()
-        if integer or (hasattr(module, "qweight") and not isinstance(module, nn.Linear)):
-            raise _quantised(name, getattr(weight, "dtype", torch.int8))
+        label = type(module).__name__
+        weight = getattr(module, "weight", None)
+        integer = isinstance(weight, Tensor) and weight.dtype not in _DTYPES
+        if integer or hasattr(module, "qweight"):
+            raise _quantised(name, label)
+        if "linear" in label.lower() and _QUANTISED.search(label):
+            raise _quantised(name, label)
 
 
-def _quantised(name: str, dtype: torch.dtype) -> ModelError:
+def _quantised(name: str, how: torch.dtype | str) -> ModelError:
     return ModelError(
-        f"{name} is quantised ({dtype}). Importance needs real-valued weights and their "
+        f"{name} is quantised ({how}). Importance needs real-valued weights and their "
         "gradients: load the unquantised checkpoint (no load_in_4bit/8bit, no quantization_config; "
         "a GGUF file is dequantised on loading), patch it, and quantise the result."
     )
@@ -277,31 +306,44 @@ def target_filter(target: str) -> Callable[[str, str], bool]:
     return matches
 
 
-def _not_a_matrix(module: nn.Module, parameter: Tensor) -> str | None:
+def _not_a_matrix(module: nn.Module, key: str, parameter: Tensor, kind: Kind) -> str | None:
     """Why a parameter is not a weight matrix, or None."""
     if isinstance(module, nn.Embedding):
         return "an embedding"
-    if parameter.ndim == 2 and min(parameter.shape) > 1:
-        return None
-    if parameter.ndim == 3 and min(parameter.shape[1:]) > 1 and not isinstance(module, nn.Conv1d):
-        return None
-    return "a convolution" if parameter.ndim == 3 else f"{parameter.ndim}-D, not a matrix"
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return "a convolution" if key == "weight" else "a bias"
+    if "bias" in key:
+        return "a bias"  # experts stack theirs in 2-D
+    if parameter.ndim not in (2, 3):
+        return f"{parameter.ndim}-D, not a matrix"
+    if min(parameter.shape[-2:]) == 1:
+        return "one row or column, not a matrix"
+    if kind == "other" and not re.search(r"weight|proj", key):
+        return "a state, not a linear map"
+    return None
 
 
 def _kind(block: nn.Module, path: str) -> Kind:
-    """What a module inside a decoder block is, by the names on its path and its structure."""
+    """What a module inside a decoder block is, by the names on its path and its structure.
+
+    The innermost name that says something decides: an attention layer may hold an MLP.
+    """
+    kind: Kind = "mlp"
     module: nn.Module = block
     for part in path.split(".") if path else ():
         parent, module = module, getattr(module, part)
         label = f"{part} {type(module).__name__}"
-        if _ATTENTION.search(label):
-            return "attention"
-        if _STATE_SPACE.search(part):
-            return "other"
         # A mixture of experts chooses its experts with a module beside them.
-        if "router" in label.lower() or (part == "gate" and hasattr(parent, "experts")):
+        router = "router" in label.lower() or (part == "gate" and hasattr(parent, "experts"))
+        if router and kind != "attention":
             return "router"
-    return "mlp"
+        if _ATTENTION.search(label):
+            kind = "attention"
+        elif _MLP.search(label):
+            kind = "mlp"
+        elif _STATE_SPACE.search(part) or _STATE_SPACE_CLASS.search(label):
+            kind = "other"
+    return kind
 
 
 def _matrices_of(
@@ -315,7 +357,7 @@ def _matrices_of(
         linear = conv1d or type(module).forward is nn.Linear.forward
         yield WeightMatrix(name, full, (out, inner), layer, kind, conv1d, None, linear)
         return
-    transposed = _stacked_transposed(module, key, parameter)
+    transposed = _stacked_transposed(module)
     experts, rows, columns = parameter.shape
     shape = (columns, rows) if transposed else (rows, columns)
     for expert in range(experts):
@@ -324,17 +366,23 @@ def _matrices_of(
         )
 
 
-def _stacked_transposed(module: nn.Module, key: str, parameter: Tensor) -> bool:
-    """Whether stacked experts are stored as ``[expert, in, out]``."""
+def _stacked_transposed(module: nn.Module) -> bool:
+    """Whether a module's stacked experts are stored as ``[expert, in, out]``."""
     declared = getattr(module, "is_transposed", None)
     if declared is not None:
         return bool(declared)
     hidden = getattr(module, "hidden_size", getattr(module, "hidden_dim", None))
-    rows, columns = parameter.shape[1:]
-    if hidden is None or rows == columns:
-        return False
-    # The hidden size is the output of a down projection and the input of every other one.
-    return bool((columns if "down" in key else rows) == hidden)
+    inner = getattr(module, "in_features", None)
+    for key, parameter in module.named_parameters(recurse=False):
+        if parameter.ndim != 3 or parameter.shape[1] == parameter.shape[2]:
+            continue  # a square one tells nothing, and the others of a module are stored alike
+        rows, columns = parameter.shape[1:]
+        if hidden in (rows, columns):
+            # The hidden size is the output of a down projection, the input of every other one.
+            return bool((columns if "down" in key else rows) == hidden)
+        if inner in (rows, columns):
+            return bool(rows == inner)
+    return False
 
 
 def total_parameters(model: nn.Module) -> int:

@@ -18,6 +18,7 @@ from declutch.models.matrices import WeightMatrix
 from declutch.scoring.products import add_products
 
 STATISTICS = ("abs", "signed")
+_ENTRIES = 1 << 18  # of a matrix, turned into scores at a time
 
 
 class Method(Protocol):
@@ -37,6 +38,9 @@ class Method(Protocol):
 
     def scores(self, state: Tensor, weight: Tensor, examples: int) -> Tensor:
         """The scores ``[out, in]`` in float32; may reuse the state's memory."""
+
+    def workspace(self, matrix: WeightMatrix) -> int:
+        """Bytes that :meth:`scores` takes for a moment, beside the state."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,15 @@ class Importance:
         state.add_(gradient.abs() if self.statistic == "abs" else gradient, alpha=sign)
 
     def scores(self, state: Tensor, weight: Tensor, examples: int) -> Tensor:
-        """``mean |W·g|`` or ``mean W·g``."""
-        factor = weight.float().abs() if self.statistic == "abs" else weight.float()
-        return state.mul_(factor).div_(examples)
+        """``mean |W·g|`` or ``mean W·g``, in the state's own memory."""
+        rows = max(1, _ENTRIES // weight.shape[1])
+        for part, factor in zip(state.split(rows), weight.split(rows), strict=True):
+            part.mul_(factor.abs() if self.statistic == "abs" else factor)
+        return state.div_(examples)
+
+    def workspace(self, matrix: WeightMatrix) -> int:
+        """A slice of the matrix."""
+        return 4 * _ENTRIES
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,11 @@ class Wanda:
 
     def scores(self, state: Tensor, weight: Tensor, examples: int) -> Tensor:
         """``|W|·‖x‖₂``."""
-        return weight.float().abs() * state.sqrt()
+        return weight.abs().float().mul_(state.sqrt())
+
+    def workspace(self, matrix: WeightMatrix) -> int:
+        """The scores, and the weights on their way to float32."""
+        return 8 * matrix.numel
 
 
 @dataclass(frozen=True)
@@ -130,13 +144,22 @@ class SparseGPT:
         hessian = state.double()
         hessian.diagonal().add_(max(self.damping * float(diagonal.mean()), 1e-12))
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian)).diagonal()
-        scores = weight.float().square() / inverse.float()
+        scores = weight.float().square().div_(inverse.float())
         return scores.masked_fill_(dead, 0.0)
+
+    def workspace(self, matrix: WeightMatrix) -> int:
+        """``XᵀX``, its factor and its inverse in float64, then the scores."""
+        return max(24 * matrix.shape[1] ** 2, 8 * matrix.numel)
 
 
 def _chosen_tokens(x: Tensor, batch: Batch, all_tokens: bool) -> Tensor:
     """Inputs at the response tokens, or at every token that is no padding, ``[N, in]`` float32."""
     examples, length = batch.input_ids.shape
+    if x.shape[1] % length:
+        raise SettingsError(
+            "A module of the target sees only some tokens (an expert that a router chooses), and "
+            "this method needs to know which. Use --method importance, or narrow --target-modules."
+        )
     x = x.view(examples, -1, length, x.shape[-1])  # a module called twice has its calls in a row
     if all_tokens:
         mask = torch.zeros(examples, length, dtype=torch.bool, device=x.device)
@@ -155,15 +178,19 @@ def _needs_linear(name: str) -> SettingsError:
     )
 
 
-METHODS: dict[str, Callable[[str], Method]] = {
-    "importance": lambda statistic: Importance(statistic),
-    "wanda": lambda _: Wanda(),
-    "sparsegpt": lambda _: SparseGPT(),
+METHODS: dict[str, Callable[[str, bool], Method]] = {
+    "importance": lambda statistic, _: Importance(statistic),
+    "wanda": lambda _, all_tokens: Wanda(all_tokens),
+    "sparsegpt": lambda _, all_tokens: SparseGPT(all_tokens=all_tokens),
 }
 
 
-def get_method(name: str, statistic: str = "abs") -> Method:
+def get_method(name: str, statistic: str = "abs", all_tokens: bool = False) -> Method:
     """The scoring method of that name.
+
+    Args:
+        statistic: ``abs`` or ``signed``, of ``importance``.
+        all_tokens: inputs at every token, not at the response's alone; of the two others.
 
     Raises:
         SettingsError: the method or the statistic is unknown, or they don't go together.
@@ -176,4 +203,9 @@ def get_method(name: str, statistic: str = "abs") -> Method:
         )
     if statistic != "abs" and name != "importance":
         raise SettingsError(f"--statistic {statistic} goes with --method importance alone.")
-    return METHODS[name](statistic)
+    if all_tokens and name == "importance":
+        raise SettingsError(
+            "--all-tokens goes with --method wanda and sparsegpt; importance is of the loss, which "
+            "is taken on response tokens."
+        )
+    return METHODS[name](statistic, all_tokens)

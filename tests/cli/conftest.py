@@ -1,0 +1,46 @@
+"""A tiny model on disk and small data files, for whole commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import build_model, build_tokenizer
+
+WORDS = "red blue small quick old kind north river stone paper cloud lamp seven market".split()
+
+
+def write_pairs(path: Path, seed: int, count: int = 8, *, bad: bool = False) -> Path:
+    """Write ``count`` different pairs as JSONL."""
+    rows = []
+    for number in range(count):
+        words = [WORDS[(seed + number * step) % len(WORDS)] for step in range(1, 6)]
+        row = {
+            "prompt": f"Tell me {number} of {' '.join(words[:3])} ?",
+            "response": f"The {' '.join(words)} is number {seed + number}.",
+        }
+        if bad:
+            row["bad_response"] = f"No, {' '.join(reversed(words))}."
+        rows.append(row)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    build_model("llama", max_position_embeddings=512).save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+    (folder / "LICENSE").write_text("Apache-2.0", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return {
+        name: write_pairs(folder / f"{name}.jsonl", seed, bad=name != "general")
+        for seed, name in enumerate(("fairness", "privacy", "general"), start=1)
+    }
