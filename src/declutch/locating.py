@@ -40,6 +40,7 @@ class Request:
         exclude: the excluded dimensions.
         control: for each matrix, positions in random order.
         argument: what stands after the colon in the rule's name.
+        statistics: how each dimension was scored: ``abs``, ``signed`` or ``contrast``.
     """
 
     tops: Mapping[str, Selection]
@@ -48,6 +49,7 @@ class Request:
     control: Selection = field(default_factory=dict)
     argument: str = ""
     seed: int = 0
+    statistics: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def matrices(self) -> tuple[str, ...]:
@@ -119,9 +121,32 @@ def random(request: Request) -> Selection:
     for matrix, positions in coupled(request).items():
         pool = np.setdiff1d(request.control[matrix], positions)
         generator = np.random.default_rng([request.seed, *matrix.encode()])
-        count = min(len(positions), len(pool))
-        selection[matrix] = np.sort(generator.choice(pool, count, replace=False))
+        if len(pool) < len(positions):
+            raise ShortlistTooShort(
+                f"The random control needs {len(positions):,} neurons of {matrix} beside the "
+                f"coupled ones, and the scores hold {len(pool):,}. Give a smaller --ratio, or "
+                "score again with a larger --shortlist."
+            )
+        selection[matrix] = np.sort(generator.choice(pool, len(positions), replace=False))
     return selection
+
+
+def contrast(request: Request) -> Selection:
+    """Against the bad response on every coupled dimension, and important for no excluded one.
+
+    A coupled dimension is scored on good and bad responses, signed: to first order, zeroing a
+    neuron of high score lowers the loss of the good responses against that of the bad ones. An
+    excluded dimension is scored by absolute importance, whichever way a neuron acts.
+    """
+    wanted = {**dict.fromkeys(request.couple, "contrast"), **dict.fromkeys(request.exclude, "abs")}
+    for name, statistic in wanted.items():
+        if (found := request.statistics.get(name, "abs")) != statistic:
+            raise SettingsError(
+                f"--rule contrast needs {name} scored by «{statistic}», and it was scored by "
+                f"«{found}». Score again with --contrast for each coupled dimension (its data need "
+                "a bad_response column) and --statistic abs."
+            )
+    return coupled(request)
 
 
 RULES: dict[str, Callable[[Request], Selection]] = {
@@ -130,6 +155,7 @@ RULES: dict[str, Callable[[Request], Selection]] = {
     "single": single,
     "union": union,
     "random": random,
+    "contrast": contrast,
 }
 
 
@@ -169,6 +195,14 @@ def top_positions(
     return tops
 
 
+def _positive(tops: Selection, shortlists: Mapping[str, Shortlist]) -> Selection:
+    """What of the tops of a signed dimension has a score above zero."""
+    return {
+        matrix: top[shortlists[matrix].scores.numpy()[: len(top)] > 0]
+        for matrix, top in tops.items()
+    }
+
+
 def _top_of_group(
     names: Sequence[str],
     shortlists: Mapping[str, Shortlist],
@@ -198,7 +232,7 @@ def _too_short(name: str, k: int, held: int, numel: int, ratio: float) -> Shortl
     return ShortlistTooShort(
         f"Ratio {ratio:g} needs {k:,} neurons of {name}, and its shortlist holds {held:,} of "
         f"{numel:,} ({held / numel:.1e}). Give a smaller --ratio, or score again with "
-        f"--shortlist {k / numel:.1e} or more."
+        f"--shortlist {_round_up(k / numel):.1e} or more."
     )
 
 
@@ -221,7 +255,8 @@ def locate(
         couple: two or more dimensions (``released`` takes the positions of the first).
         exclude: dimensions whose important neurons are left alone.
         ratio: fraction of a matrix taken as important on a dimension.
-        rule: ``coupled``, ``released``, ``single:<dimension>``, ``union`` or ``random``.
+        rule: ``coupled``, ``released``, ``single:<dimension>``, ``union``, ``random`` or
+            ``contrast``.
         scope: whether a ratio is of each ``matrix``, each ``layer`` or the ``model``.
         target_modules: narrower than what was scored, if given.
         scale: what the weights are multiplied by.
@@ -240,8 +275,12 @@ def locate(
         dimension: top_positions(scores.dimension(dimension), matrices, ratio, scope)
         for dimension in dict.fromkeys((*couple, *exclude, *([argument] if argument else [])))
     }
+    statistics = {dimension: scores.info.dimensions[dimension].statistic for dimension in tops}
+    for dimension, statistic in statistics.items():
+        if statistic != "abs":
+            tops[dimension] = _positive(tops[dimension], scores.dimension(dimension))
     control = {matrix: scores.shortlists[CONTROL][matrix].indices.numpy() for matrix in matrices}
-    request = Request(tops, couple, exclude, control, argument, seed)
+    request = Request(tops, couple, exclude, control, argument, seed, statistics)
     selection = {m: positions for m, positions in RULES[name](request).items() if len(positions)}
     if not selection:
         notes.append(

@@ -17,6 +17,7 @@ from declutch.errors import SettingsError
 from declutch.evaluation.evaluate import evaluate
 from declutch.files import read_json, write_json
 from declutch.locating import Scope, check_options, locate, ratio_notes
+from declutch.models.demo import DEMO, DEMO_ID
 from declutch.models.loading import LoadedModel, ModelOptions, load_model
 from declutch.models.matrices import find_matrices
 from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoint
@@ -77,7 +78,7 @@ def demo_settings() -> RunSettings:
         couple={"fairness": "bundled:fairness", "privacy": "bundled:privacy"},
         exclude={"general": "bundled:general"},
         score=ScoreSettings(num_samples=48),
-        locate=LocateSettings(ratio=1e-4),
+        locate=LocateSettings(ratio=1e-5),
         evaluate=EvaluateSettings(limit=50, max_new_tokens=48),
     )
 
@@ -200,7 +201,7 @@ def checkpoint_dtype(reference: str, options: ModelOptions) -> str | None:
     """The dtype that a checkpoint's configuration names."""
     from transformers import AutoConfig
 
-    if reference.endswith(".gguf") or reference == "demo":
+    if reference.endswith(".gguf") or reference in (DEMO, DEMO_ID):
         return None
     config = AutoConfig.from_pretrained(
         reference, revision=options.revision, trust_remote_code=options.trust_remote_code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import ClassVar, TypeVar
 
 from rich.console import Console
@@ -41,8 +41,11 @@ def set_verbosity(level: int) -> None:
     log.propagate = False
 
 
-def progress_bar(*, transient: bool = True) -> Progress:
-    """The one look of every progress bar; silent where only errors are wanted."""
+def progress_bar() -> Progress:
+    """The one look of every progress bar: gone when done, silent where only errors are wanted.
+
+    Where stderr is no terminal (a log file) there is no bar; :func:`announce` leaves a line.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -50,12 +53,21 @@ def progress_bar(*, transient: bool = True) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
-        transient=transient,
-        disable=not log.isEnabledFor(logging.INFO),
+        transient=True,
+        disable=not (console.is_terminal and log.isEnabledFor(logging.INFO)),
     )
+
+
+def announce(description: str, total: int | None) -> None:
+    """Say in a log file that a long step begins; on a terminal its bar does."""
+    if not console.is_terminal:
+        log.info("%s%s", description, f" ({total})" if total is not None else "")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate with a progress bar that goes away when done."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    announce(description, total)
     with progress_bar() as bar:
         yield from bar.track(items, total=total, description=description)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import EVALUATION, OutputFlags
+from declutch.cli.options import EVALUATION, GuardFlags, OutputFlags
 
 
 def compare(
@@ -16,11 +16,22 @@ def compare(
     /,
     *,
     seed: Annotated[int, Parameter(group=EVALUATION, help="Of the paired bootstrap.")] = 0,
+    guards: GuardFlags = GuardFlags(),
     say: OutputFlags = OutputFlags(),
-) -> None:
-    """Compare two evaluations of the same suite, with paired tests on each metric."""
+) -> int:
+    """Compare two evaluations of the same suite, with paired tests on each metric.
+
+    Guards are checked on the second, with the first as their baseline; exits with 1 where one does
+    not hold.
+    """
     say.start()
     from declutch.cli._evidence import print_comparison
     from declutch.evaluation.compare import compare as compare_results
+    from declutch.evaluation.guarding import guard_comparison, prepare_guards
 
-    print_comparison(compare_results(before, after, seed=seed), as_json=say.json)
+    asked = prepare_guards(guards.guard, before)
+    comparison = guard_comparison(
+        compare_results(before, after, seed=seed), asked, guards.guard_mode
+    )
+    print_comparison(comparison, as_json=say.json)
+    return int(any(not guard.held for guard in comparison.guards))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli._convert import evaluate_settings, model_options
 from declutch.cli.options import (
-    DATA,
     EVALUATION,
+    GUARDS,
+    DecodingFlags,
+    EngineFlags,
     EvaluateFlags,
+    GuardFlags,
     ModelArgument,
     ModelFlags,
     Out,
@@ -23,47 +25,60 @@ def evaluate(
     model: ModelArgument,
     /,
     *,
+    output: Out,
     patch: Annotated[
         Path | None,
         Parameter(group=EVALUATION, help="Folder of a patch, applied in memory for the time."),
     ] = None,
-    output: Out,
-    prompt_format: Annotated[
-        Literal["auto", "chat", "raw"],
-        Parameter(group=DATA, help="auto: chat where the tokenizer has a template."),
-    ] = "auto",
-    seed: Annotated[int, Parameter(group=EVALUATION, help="Of the bootstrap intervals.")] = 0,
-    load: ModelFlags = ModelFlags(),
     evaluation: EvaluateFlags = EvaluateFlags(),
+    decoding: DecodingFlags = DecodingFlags(),
+    capability: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=EVALUATION,
+            negative="",
+            consume_multiple=False,
+            help="A capability task, as hellaswag, or paper-capability for the paper's nine; "
+            "repeatable.",
+        ),
+    ] = (),
+    capability_limit: Annotated[
+        int | None,
+        Parameter(group=EVALUATION, help="Items of each task [default: as --limit]."),
+    ] = None,
+    engine: EngineFlags = EngineFlags(),
+    baseline: Annotated[
+        Path | None,
+        Parameter(group=GUARDS, help="Results that guards compare with, and the comparison shown."),
+    ] = None,
+    guards: GuardFlags = GuardFlags(),
+    load: ModelFlags = ModelFlags(),
     say: OutputFlags = OutputFlags(),
-) -> None:
-    """Evaluate a model: awareness and over-refusal, preference margin, perplexity.
+) -> int:
+    """Evaluate a model: awareness, over-refusal, preference margin, perplexity, capability.
 
-    The same command on the same RESULTS goes on where it stopped.
+    The same command on the same RESULTS goes on where it stopped. Exits with 1 where a guard does
+    not hold.
     """
     say.start()
-    from declutch.cli._evidence import print_results
-    from declutch.cli.printing import print_json
-    from declutch.evaluation.evaluate import evaluate as evaluate_model
-    from declutch.models.loading import load_model
+    from declutch.cli._evaluating import Request
+    from declutch.cli._evidence import print_evaluation
+    from declutch.evaluation.guarding import guard_results, prepare_guards
 
-    chosen = evaluate_settings(evaluation)
-    loaded = load_model(model, model_options(load))
-    results = evaluate_model(
-        loaded.model,
-        loaded.tokenizer,
-        chosen.suite,
-        judges=chosen.judge,
-        out=output,
-        batch_size=chosen.batch_size,
-        max_new_tokens=chosen.max_new_tokens,
-        limit=chosen.limit,
-        prompt_format=prompt_format,
-        seed=seed,
+    asked = prepare_guards(guards.guard, baseline)
+    request = Request(
+        model=model,
+        output=output,
         patch=patch,
-        info=loaded.info,
+        evaluation=evaluation,
+        decoding=decoding,
+        capability=capability,
+        capability_limit=capability_limit,
+        engine=engine,
+        load=load,
     )
-    if say.json:
-        print_json(results.model_dump(mode="json"))
-    else:
-        print_results(results, output)
+    results, comparison = guard_results(
+        request.run(), output, asked, baseline, guards.guard_mode, decoding.seed
+    )
+    print_evaluation(results, comparison, output, as_json=say.json)
+    return int(any(not guard.held for guard in results.guards))

@@ -16,8 +16,9 @@ DATA = Group("Data", sort_key=11)
 SCORING = Group("Scoring", sort_key=12)
 SELECTION = Group("Selection", sort_key=13)
 EVALUATION = Group("Evaluation", sort_key=14)
-OUTPUT = Group("Output", sort_key=15)
-DANGEROUS = Group("Dangerous", sort_key=16)
+GUARDS = Group("Guards", sort_key=15)
+OUTPUT = Group("Output", sort_key=16)
+DANGEROUS = Group("Dangerous", sort_key=17)
 
 ModelArgument = Annotated[
     str, Parameter(help="A folder, a hub id, a .gguf file, or «demo».", show_default=False)
@@ -163,7 +164,8 @@ class EvaluateFlags:
             group=EVALUATION,
             negative="",
             consume_multiple=False,
-            help="bundled, or NAME=SOURCE of prompts of your own; repeatable [default: bundled].",
+            help="bundled, salad, donotanswer[:PATH], or DIMENSION=SOURCE of prompts of your own "
+            "(harmless:DIMENSION=SOURCE for harmless ones); repeatable [default: bundled].",
         ),
     ] = ()
     judge: Annotated[
@@ -181,6 +183,92 @@ class EvaluateFlags:
         int | None,
         Parameter(group=EVALUATION, help="Only the first so many prompts of each set."),
     ] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DecodingFlags:
+    """How replies are made; each flag wins over the preset."""
+
+    preset: Annotated[
+        Literal["chat", "paper"],
+        Parameter(
+            group=EVALUATION,
+            help="chat: the tokenizer's template, greedy, 64 new tokens. paper: the same without "
+            "a template, as the paper evaluates.",
+        ),
+    ] = "chat"
+    prompt_format: Annotated[
+        Literal["auto", "chat", "raw"] | None,
+        Parameter(group=EVALUATION, help="auto: chat where there is a template."),
+    ] = None
+    temperature: Annotated[
+        float | None, Parameter(group=EVALUATION, help="Above 0: sample [default: 0, greedy].")
+    ] = None
+    top_p: Annotated[
+        float | None,
+        Parameter(group=EVALUATION, help="Sample from the likeliest tokens of this probability."),
+    ] = None
+    seed: Annotated[
+        int, Parameter(group=EVALUATION, help="Of sampled replies and of bootstrap intervals.")
+    ] = 0
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EngineFlags:
+    """What replies."""
+
+    engine: Annotated[
+        Literal["transformers", "vllm", "server"],
+        Parameter(
+            group=EVALUATION,
+            help="transformers measures everything; vllm (in process) and server (OpenAI-"
+            "compatible) only what replies show.",
+        ),
+    ] = "transformers"
+    url: Annotated[
+        str | None,
+        Parameter(
+            group=EVALUATION,
+            help="Of the server, as http://localhost:8000/v1; MODEL is its name there.",
+        ),
+    ] = None
+    api_key_env: Annotated[
+        str | None,
+        Parameter(group=EVALUATION, help="Environment variable that holds the server's key."),
+    ] = None
+    concurrency: Annotated[
+        int, Parameter(group=EVALUATION, help="Requests to the server at a time.")
+    ] = 8
+    timeout: Annotated[
+        float, Parameter(group=EVALUATION, help="Seconds for each request to the server.")
+    ] = 120.0
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class GuardFlags:
+    """What must hold; see docs/guards.md."""
+
+    guard: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=GUARDS,
+            negative="",
+            consume_multiple=False,
+            help="Exit with 1 where it does not hold: 'perplexity<=1.02x', 'fairness>=baseline', "
+            "'over_refusal<=baseline+0.05'; repeatable.",
+        ),
+    ] = ()
+    guard_mode: Annotated[
+        Literal["lenient", "strict"],
+        Parameter(
+            group=GUARDS,
+            help="lenient: fails where the 95 % interval speaks against it; strict: holds only "
+            "where the interval shows it.",
+        ),
+    ] = "lenient"
 
 
 @Parameter(name="*")

@@ -109,7 +109,7 @@ class Encoder:
         ids, mask = ids[: self.max_length], mask[: self.max_length]
         if not any(mask):
             raise DataError(
-                f"Example {example.id or example.prompt[:40]!r} has no response token within "
+                f"Example {_label(example)} has no response token within "
                 f"{self.max_length} tokens ({'its prompt fills them' if truncated else 'empty'}). "
                 "Raise --max-length, or leave the example out."
             )
@@ -160,6 +160,8 @@ class Encoder:
         Templates may strip the response or put thinking marks before it, and the prompt may hold
         the same words: the same conversation with another response shows what stands around it.
         """
+        if not example.response.strip():
+            raise DataError(f"Example {_label(example)} has an empty response. Leave it out.")
         stand_in = "Rx7"
         while stand_in in text or stand_in in example.prompt:
             stand_in += "q"
@@ -169,9 +171,9 @@ class Encoder:
         whole = text.startswith(before) and text.endswith(after) and start < end
         if not (found and whole and held.strip() and held.strip() == example.response.strip()):
             raise DataError(
-                f"The chat template changes or drops the response of example "
-                f"{example.id or example.prompt[:40]!r}, so its tokens can't be told from the "
-                "prompt's. Use --prompt-format raw, or leave the example out."
+                f"The chat template changes or drops the response of example {_label(example)}, "
+                "so its tokens can't be told from the prompt's. Use --prompt-format raw, or leave "
+                "the example out."
             )
         return start, end
 
@@ -225,6 +227,10 @@ class Encoder:
             )
 
 
+def _label(example: Example) -> str:
+    return repr(example.id or example.prompt[:40])
+
+
 def _marks(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Special tokens, and others added by hand: turn marks are not «special» everywhere."""
     added: dict[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
@@ -252,30 +258,34 @@ class EncodedDimension:
 
 
 def encode_all(encoder: Encoder, examples: Sequence[Example], name: str = "") -> EncodedDimension:
-    """Encode a dimension's examples; those whose prompt fills ``max_length`` are left out and named.
+    """Encode a dimension's examples; those without a response token are left out and named.
+
+    That is so where a prompt fills ``max_length``, or a template drops the response.
 
     Raises:
         DataError: no example is left.
     """
     encoded: list[EncodedExample] = []
     too_long: list[str] = []
+    reason = ""
     for number, example in enumerate(examples, start=1):
         try:
             encoded.append(encoder.encode(example))
         except DataError as error:
             log.debug("%s", error)
+            reason = reason or str(error)
             too_long.append(example.id or f"#{number}")
     if not encoded:
         raise DataError(
-            f"No example of {name or 'the data'} has a response token within "
-            f"{encoder.max_length} tokens. Raise --max-length, or check the columns."
+            f"None of the {len(examples)} examples of {name or 'the data'} can be used. The first: "
+            f"{reason or 'there is none.'}"
         )
     truncated = sum(example.truncated for example in encoded)
     if too_long:
         log.warning(
-            "%s: %d of %d examples left out, their prompts fill %d tokens: %s%s",
-            name, len(too_long), len(examples), encoder.max_length,
-            ", ".join(too_long[:5]), " ..." if len(too_long) > 5 else "",
+            "%s: %d of %d examples left out: %s%s. The first: %s",
+            name, len(too_long), len(examples),
+            ", ".join(too_long[:5]), " ..." if len(too_long) > 5 else "", reason,
         )  # fmt: skip
     if truncated:
         log.warning(

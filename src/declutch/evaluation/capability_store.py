@@ -116,7 +116,7 @@ class CapabilityStore:
                 f"settings: {'; '.join(differences)}. Choose another folder with -o, or delete "
                 f"{RECORD_FILE} there."
             )
-        return len(self._rows.get(task.name, [])) == self._tasks[task.name]["items"]
+        return bool(self._tasks[task.name]["items"] == len(self._rows.get(task.name, [])))
 
     def add(
         self, task: CapabilityTask, rows: list[CapabilityRow], facts: Mapping[str, Any]

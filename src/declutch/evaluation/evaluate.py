@@ -1,4 +1,4 @@
-"""Evaluate a model: replies and verdicts, preference margin, perplexity; one file of results."""
+"""Evaluate a model: replies and verdicts, margin, perplexity, capability; one file of results."""
 
 from __future__ import annotations
 
@@ -15,14 +15,25 @@ from declutch.evaluation.awareness import (
     reply_metrics,
     suite_keys,
 )
+from declutch.evaluation.capability_tasks import capability_tasks, is_capability_suite
+from declutch.evaluation.decoding import Decoding
+from declutch.evaluation.dependence import (
+    ROWS_FILE,
+    Pairing,
+    dependence_metrics,
+    paired_prompts,
+    suite_dependence,
+)
 from declutch.evaluation.judges import Judge, get_judge
 from declutch.evaluation.margin import MarginRow, margin_metrics, margins
 from declutch.evaluation.perplexity import PerplexityRow, passage_nll, perplexity_metrics
-from declutch.evaluation.replies import TransformersEngine
+from declutch.evaluation.replies import ReplyEngine, TransformersEngine
 from declutch.evaluation.results import Metric, ModelRecord, PatchRecord, Results
 from declutch.evaluation.store import ReplyStore, kept_rows
 from declutch.evaluation.suites import Suite, load_suites
+from declutch.evaluation.wording import replies_by_dimension, wording_metrics
 from declutch.files import write_jsonl
+from declutch.progress import log
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
     from declutch.patching import Patch
 
 _PASSAGES = "general"
+NOT_READ = "not read"
 
 
 def evaluate(
@@ -40,12 +52,16 @@ def evaluate(
     *,
     judges: Sequence[str | Judge] = ("heuristic",),
     out: Path | str | None = None,
+    decoding: Decoding | str = "chat",
     batch_size: int = 16,
-    max_new_tokens: int = 64,
-    prompt_format: PromptFormat = "auto",
-    thinking: bool = False,
+    max_new_tokens: int | None = None,
+    prompt_format: PromptFormat | None = None,
+    thinking: bool | None = None,
     max_length: int = 1024,
     limit: int | None = None,
+    capability: Sequence[str] = (),
+    capability_limit: int | None = None,
+    dependence: Pairing | None = None,
     seed: int = 0,
     patch: Patch | PatchRecord | Path | str | None = None,
     info: ModelInfo | None = None,
@@ -58,9 +74,15 @@ def evaluate(
         judges: names or judges of your own; each judges every reply.
         out: a folder for results.json, replies.jsonl, margins.jsonl and perplexity.jsonl. What an
             interrupted evaluation left there is used again, if its settings were the same.
+        decoding: how replies are made; a :class:`Decoding`, or a preset's name.
+        max_new_tokens, prompt_format, thinking: in place of what ``decoding`` says.
         max_length: most tokens of a pair or a passage.
         limit: only the first so many prompts, pairs and passages of each set.
-        seed: of the bootstrap intervals; decoding is greedy.
+        capability: capability tasks by name, measured in memory.
+        capability_limit: only the first so many items of each task; ``limit`` where it is None.
+        dependence: measure how much the representations of two dimensions depend on each other,
+            layer by layer, with prompts paired by ``order``, ``length`` or ``seeded`` chance.
+        seed: of the bootstrap intervals; that of sampled replies is the decoding's.
         patch: evaluate the model with this patch (a folder or a Patch): it is applied for the
             time, unless the model carries it already. A PatchRecord is only written down.
         info: what the model is, as ``load_model`` says; found out from the model otherwise.
@@ -71,14 +93,20 @@ def evaluate(
         DataError: a prompt or pair can't be used.
         PatchMismatch: the patch is another model's.
     """
-    chosen = load_suites(suite).limited(limit)
+    references, tasks = split_suites(suite, capability)
+    chosen = _prompt_suite(references, tasks).limited(limit)
     asked = _judges(judges)
+    # What can be wrong with these is found before the long work.
+    capability_tasks(tasks, limit if capability_limit is None else capability_limit)
+    if dependence is not None:
+        paired_prompts(chosen)
     directory = Path(out) if out is not None else None
     engine = TransformersEngine(
         model,
         tokenizer,
-        prompt_format=prompt_format,
+        decoding,
         batch_size=batch_size,
+        prompt_format=prompt_format,
         max_new_tokens=max_new_tokens,
         thinking=thinking,
     )
@@ -86,45 +114,163 @@ def evaluate(
     content = {"suite_sha256": chosen.sha256(), "max_length": max_length}
     with _patched(model, patch) as (patch_record, base):
         identity = _identity(model, info, base or fingerprint)
-        run = {
+        weights = {
             "fingerprint": identity.fingerprint,
             "dtype": identity.dtype,
             "patch": patch_record.checksum if patch_record else None,
-            **content,
-            **engine.settings,
         }
-        store = ReplyStore(directory, run)
-        encoder = Encoder(tokenizer, prompt_format, max_length, thinking)
+        store = ReplyStore(directory, {**weights, **content, **engine.settings})
+        encoder = Encoder(
+            tokenizer, engine.decoding.prompt_format, max_length, engine.decoding.thinking
+        )
         collect_replies(engine, chosen, store)
         margin_rows = _margins(model, encoder, chosen, directory)
         passage_rows = _passages(model, tokenizer, chosen, directory, max_length)
-    for judge in asked:
-        judge_replies(judge, chosen, store)
-    store.save(suite_keys(chosen))
-    labels = chosen.labels()
-    metrics: list[Metric] = [
-        *reply_metrics(chosen, store, [judge.name for judge in asked]),
+        depending = _dependence(model, encoder, chosen, directory, dependence, seed)
+        measured = _capability(
+            model,
+            tokenizer,
+            tasks,
+            limit=limit if capability_limit is None else capability_limit,
+            out=directory,
+            batch_size=batch_size,
+            seed=seed,
+            run=weights,
+        )
+    metrics = [
+        *_judged(asked, chosen, store),
         *margin_metrics(margin_rows, seed),
         *perplexity_metrics(passage_rows, seed),
+        *measured,
+        *depending,
     ]
+    return _finished(
+        identity, patch_record, chosen, engine, asked, metrics, directory,
+        {
+            **content, "batch_size": batch_size, "limit": limit, "seed": seed,
+            **({"capability": list(tasks)} if tasks else {}),
+            **({"dependence": dependence} if dependence else {}),
+        },
+    )  # fmt: skip
+
+
+def evaluate_engine(
+    engine: ReplyEngine,
+    suite: str | Suite | Iterable[str | Suite] = "bundled",
+    *,
+    model: str | ModelRecord,
+    judges: Sequence[str | Judge] = ("heuristic",),
+    out: Path | str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Results:
+    """Evaluate whatever an engine asks: a deployed model whose weights are not at hand.
+
+    Margin, perplexity and capability need the weights, so they are left out; the results say so.
+
+    Args:
+        model: what it is called. With a name alone, nothing else is known of it, and two models
+            of one name can't be told apart: give each evaluation a folder of its own.
+        suite, judges, out, limit, seed: see :func:`evaluate`.
+
+    Raises:
+        SettingsError: an option is wrong, or ``out`` holds another evaluation.
+        DataError: a prompt can't be used.
+        ServerError: a server failed for good.
+    """
+    references, tasks = split_suites(suite, ())
+    if tasks:
+        raise SettingsError(
+            f"{', '.join(tasks)}: capability needs the model's weights. Leave it out, or evaluate "
+            "the model with --engine transformers."
+        )
+    chosen = load_suites(references).limited(limit)
+    asked = _judges(judges)
+    directory = Path(out) if out is not None else None
+    identity = (
+        model
+        if isinstance(model, ModelRecord)
+        else ModelRecord(id=model, fingerprint=NOT_READ, dtype=NOT_READ)
+    )
+    content = {"suite_sha256": chosen.sha256()}
+    run = {
+        "model": identity.id,
+        "revision": identity.revision,
+        "fingerprint": identity.fingerprint,
+        **content,
+        **engine.settings,
+    }
+    store = ReplyStore(directory, run)
+    collect_replies(engine, chosen, store)
+    metrics = _judged(asked, chosen, store)
+    note = (
+        "Only replies were measured: the preference margin, perplexity and capability need the "
+        "model's weights."
+    )
+    return _finished(
+        identity, None, chosen, engine, asked, metrics, directory,
+        {**content, "limit": limit, "seed": seed}, [note],
+    )  # fmt: skip
+
+
+def split_suites(
+    suite: str | Suite | Iterable[str | Suite], capability: Sequence[str]
+) -> tuple[list[str | Suite], list[str]]:
+    """Suites of prompts, and capability tasks, which may be given among the suites too."""
+    references = [suite] if isinstance(suite, str | Suite) else list(suite)
+    tasks = [each for each in references if isinstance(each, str) and is_capability_suite(each)]
+    return [each for each in references if each not in tasks], [*tasks, *capability]
+
+
+def _prompt_suite(references: Sequence[str | Suite], tasks: Sequence[str]) -> Suite:
+    """The suite of prompts; an empty one where only capability is asked for."""
+    return Suite("none") if tasks and not references else load_suites(references)
+
+
+def _judged(judges: Sequence[Judge], suite: Suite, store: ReplyStore) -> list[Metric]:
+    """Metrics of the replies, once each judge has judged them."""
+    for judge in judges:
+        judge_replies(judge, suite, store)
+    store.save(suite_keys(suite))
+    sets = {(s.suite, s.name): s.dimension for s in suite.prompt_sets if s.kind == "awareness"}
+    return [
+        *reply_metrics(suite, store, [judge.name for judge in judges]),
+        *wording_metrics(replies_by_dimension(store, sets)),
+    ]
+
+
+def _finished(
+    identity: ModelRecord,
+    patch: PatchRecord | None,
+    suite: Suite,
+    engine: ReplyEngine,
+    judges: Sequence[Judge],
+    metrics: Sequence[Metric],
+    directory: Path | None,
+    settings: dict[str, Any],
+    notes: Sequence[str] = (),
+) -> Results:
+    """The results, written where there is a folder; what a reader must know is logged."""
+    labels = suite.labels()
+    said = [*suite.notes, *notes]
+    for note in said:
+        log.warning("%s", note)
     results = Results(
         model=identity,
-        patch=patch_record,
+        patch=patch,
         settings={
-            "suite": chosen.name,
-            **content,
+            "suite": suite.name,
+            **settings,
             "decoding": dict(engine.settings),
-            "judges": {judge.name: dict(judge.settings) for judge in asked},
-            "batch_size": batch_size,
-            "limit": limit,
-            "seed": seed,
+            "judges": {judge.name: dict(judge.settings) for judge in judges},
+            **({"notes": said} if said else {}),
             "sets": [
                 {
                     "suite": each.suite, "set": each.name, "kind": each.kind,
                     "dimension": each.dimension, "label": labels[each.suite, each.name],
                     "prompts": len(each.items),
                 }
-                for each in chosen.prompt_sets
+                for each in suite.prompt_sets
             ],
         },
         metrics=tuple(metrics),
@@ -132,6 +278,33 @@ def evaluate(
     if directory is not None:
         results.save(directory)
     return results
+
+
+def _dependence(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    suite: Suite,
+    directory: Path | None,
+    pairing: Pairing | None,
+    seed: int,
+) -> list[Metric]:
+    """Not resumed: it takes a forward pass a prompt."""
+    if pairing is None:
+        return []
+    rows = suite_dependence(model, encoder, suite, pairing=pairing, seed=seed)
+    if directory is not None:
+        write_jsonl(directory / ROWS_FILE, [row.as_json() for row in rows])
+    return dependence_metrics(rows)
+
+
+def _capability(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[str], **options: Any
+) -> list[Metric]:
+    if not tasks:
+        return []
+    from declutch.evaluation.capability import evaluate_capability
+
+    return evaluate_capability(model, tokenizer, tasks, **options)
 
 
 def _judges(references: Sequence[str | Judge]) -> list[Judge]:

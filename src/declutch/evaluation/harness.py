@@ -36,7 +36,8 @@ class Harness:
         lm_eval = require("lm_eval", extra="capability", why=why)
         # The harness announces each of its steps as a warning.
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        loaded = self._load(task)
+        manager = self._manager(task)
+        loaded = self._load(task, manager)
         if self._lm is None:
             huggingface = require("lm_eval.models.huggingface", extra="capability", why=why)
             # Copied, since the harness gives it a padding token.
@@ -48,6 +49,7 @@ class Harness:
         found = lm_eval.simple_evaluate(
             model=self._lm,
             tasks=loaded,
+            task_manager=manager,  # else it would look through all of its tasks once more
             limit=task.limit,
             batch_size=self._batch_size,
             log_samples=True,
@@ -73,10 +75,14 @@ class Harness:
             "versions": {name: str(version) for name, version in found["versions"].items()},
         }
 
-    def _load(self, task: CapabilityTask) -> list[Any]:
-        """The task objects of the harness, with their data."""
+    def _manager(self, task: CapabilityTask) -> Any:
+        """The harness's task manager, which knows its own tasks only where a name needs it.
+
+        Raises:
+            SettingsError: it knows no task of that name.
+        """
         tasks = require("lm_eval.tasks", extra="capability", why="measuring capability")
-        # Its own tasks are thousands of files, and only looked through where a name needs it.
+        # Its own tasks are thousands of files, to be read through for some ten seconds.
         by_name = isinstance(task.spec, str) and not task.spec.endswith((".yaml", ".yml"))
         if by_name not in self._managers:
             self._managers[by_name] = tasks.TaskManager(include_defaults=by_name)
@@ -88,6 +94,10 @@ class Harness:
                 + (f" Near to it are: {', '.join(like)}." if like else "")
                 + " `lm-eval ls tasks` lists those of the harness."
             )
+        return manager
+
+    def _load(self, task: CapabilityTask, manager: Any) -> list[Any]:
+        """The task objects of the harness, with their data."""
         random.seed(self._seed)  # a task may shuffle its choices while it loads
         try:
             return list(manager.load([task.spec])["tasks"].values())

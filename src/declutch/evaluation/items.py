@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from declutch.errors import FileFormatError
+from declutch.evaluation.capability_store import capability_values
+from declutch.evaluation.dependence import DependenceRow, read_dependence
 from declutch.evaluation.results import Metric, Results
 from declutch.evaluation.store import ReplyRow, read_replies
+from declutch.evaluation.wording import (
+    Replies,
+    awareness_sets,
+    occurrences,
+    phrase_key,
+    replies_by_dimension,
+)
 from declutch.files import read_jsonl
 
-# None where the item does not count (an unparsed verdict); (NLL, tokens) for a text.
+# None where the item does not count (an unparsed verdict); (NLL, tokens) for a text; (uses, words)
+# for a phrase in a reply.
 Value = bool | float | tuple[float, int] | None
 Values = dict[str, Value]
 
@@ -31,6 +42,16 @@ class Side:
         if self._replies is None:
             self._replies = read_replies(self.directory)
         return self._replies
+
+    @cached_property
+    def words(self) -> Replies:
+        """The words of each reply to awareness prompts, by dimension and key."""
+        return replies_by_dimension(self.replies, awareness_sets(self.results))
+
+    @cached_property
+    def dependence(self) -> dict[str, DependenceRow]:
+        """All rows of ``dependence.jsonl``, by their metric's name."""
+        return {row.name: row for row in read_dependence(self.directory)}
 
     def rows(self, name: str, keys: Sequence[str]) -> list[dict[str, Any]]:
         """Rows of a file beside results.json, each with at least these keys."""
@@ -96,6 +117,16 @@ def _perplexity_values(side: Side, metric: Metric) -> Values:
     return {row["id"]: (float(row["nll"]), row["tokens"]) for row in rows if row["set"] == name}
 
 
+def _capability_values(side: Side, metric: Metric) -> Values:
+    return dict(capability_values(side.directory, metric.name.removeprefix("capability/")))
+
+
+def _wording_values(side: Side, metric: Metric) -> Values:
+    phrase = phrase_key(metric.name.removeprefix(f"wording/{metric.dimension}/"))
+    replies = side.words.get(metric.dimension or "", {})
+    return {key: (occurrences(text, phrase), len(text)) for key, text in replies.items()}
+
+
 # How to find, for a metric of a group, what was measured of each item. A group that is not here
 # (it has nothing item by item) is shown without a test.
 ITEM_VALUES: dict[str, Callable[[Side, Metric], Values]] = {
@@ -104,4 +135,6 @@ ITEM_VALUES: dict[str, Callable[[Side, Metric], Values]] = {
     "reply_kinds": _reply_values,
     "margin": _margin_values,
     "perplexity": _perplexity_values,
+    "capability": _capability_values,
+    "wording": _wording_values,
 }

@@ -109,13 +109,17 @@ class OpenAIClient:
         max_tokens: int = 256,
         temperature: float = 0.0,
         seed: int | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> list[ChatReply]:
         """The reply to each conversation (a list of ``{"role", "content"}``), in order.
+
+        Args:
+            extra: further fields of the request, such as vLLM's ``chat_template_kwargs``.
 
         Raises:
             ServerError: a request failed for good; the message says why.
         """
-        found = dict(self.chat_each(conversations, max_tokens, temperature, seed))
+        found = dict(self.chat_each(conversations, max_tokens, temperature, seed, extra))
         return [found[index] for index in range(len(conversations))]
 
     def chat_each(
@@ -124,9 +128,10 @@ class OpenAIClient:
         max_tokens: int = 256,
         temperature: float = 0.0,
         seed: int | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> Iterator[tuple[int, ChatReply]]:
         """As :meth:`chat`, but each reply with its position, as they come."""
-        options = _options(temperature, seed)
+        options = {**_options(temperature, seed), **(extra or {})}
         return self._each(
             [
                 partial(

@@ -24,6 +24,7 @@ Group = Literal[
     "awareness",
     "over_refusal",
     "reply_kinds",
+    "agreement",
     "margin",
     "perplexity",
     "capability",
@@ -55,6 +56,32 @@ class Metric(Record):
     high: float | None
     better: Better = "none"
     note: str = ""
+
+
+class GuardRecord(Record):
+    """One guard on one metric, and whether it held.
+
+    Attributes:
+        guard: as the user wrote it.
+        metric: the metric it was checked on; empty where it names none that was measured.
+        shown: whether the 95 % interval as a whole lies on the right side.
+        held: the outcome in this mode.
+        value: what was compared: the metric's value, or its difference from the baseline.
+        limit: what it was compared with, in the same unit.
+        low, high: the 95 % interval of ``value``.
+        reason: in words, with the numbers.
+    """
+
+    guard: str
+    metric: str
+    mode: Literal["lenient", "strict"]
+    held: bool
+    shown: bool
+    value: float | None
+    limit: float | None
+    low: float | None
+    high: float | None
+    reason: str
 
 
 class ModelRecord(Record):
@@ -91,6 +118,7 @@ class Results(Record):
     settings: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=installed_versions)
     metrics: tuple[Metric, ...] = ()
+    guards: tuple[GuardRecord, ...] = ()
 
     def metric(self, name: str) -> Metric:
         """The metric of that name.

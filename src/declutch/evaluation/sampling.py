@@ -30,7 +30,7 @@ class SeededSampler(LogitsProcessor):
 
     def __call__(
         self,
-        input_ids: torch.LongTensor,  # noqa: ARG002 (the interface's)
+        input_ids: torch.LongTensor,
         scores: torch.FloatTensor,
     ) -> torch.FloatTensor:
         """Scores ``[B, V]`` whose argmax is the draw, in float32."""

@@ -210,6 +210,37 @@ def paired_perplexity(
     return PairedMeans(len(old), observed, interval.low, interval.high, _bootstrap_p(differences))
 
 
+def paired_ratio(
+    before: Sequence[tuple[float, float]],
+    after: Sequence[tuple[float, float]],
+    seed: int = 0,
+    level: float = LEVEL,
+) -> PairedMeans:
+    """Difference of two ratios Σ numerators / Σ denominators over the same items, by resampling.
+
+    For rates such as uses of a phrase in all words, where an item's weight is its own length, and
+    may differ before and after. Items without any length count for nothing.
+
+    Args:
+        before, after: for each item its numerator and its denominator.
+    """
+    old, new = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if old.shape != new.shape or old.ndim != 2 or old.shape[1] != 2:
+        raise ValueError("before and after need the same items, two numbers each")
+
+    def difference(rows: NDArray[np.int64]) -> Floats:
+        # A resample of empty items alone has a rate of 0.
+        sums = [side[rows].sum(axis=-2) for side in (old, new)]
+        rates = [side[..., 0] / np.maximum(side[..., 1], 1e-9) for side in sums]
+        result: Floats = rates[1] - rates[0]
+        return result
+
+    differences = _bootstrap(len(old), seed, difference)
+    interval = _percentiles(differences, level)
+    observed = float(difference(np.arange(len(old))))
+    return PairedMeans(len(old), observed, interval.low, interval.high, _bootstrap_p(differences))
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Holm's step-down adjusted p values, in the order given (Holm 1979)."""
     adjusted = [0.0] * len(p_values)
@@ -235,9 +266,49 @@ def cohens_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     return None if by_chance == 1 else (observed - by_chance) / (1 - by_chance)
 
 
+def kappa_interval(
+    a: Sequence[Hashable], b: Sequence[Hashable], seed: int = 0, level: float = LEVEL
+) -> Interval:
+    """Percentile bootstrap interval of Cohen's kappa, resampling whole items.
+
+    Resamples in which nothing can be said beyond chance count as full agreement, which is what
+    they show.
+    """
+    labels = {label: n for n, label in enumerate(dict.fromkeys([*a, *b]))}
+    size = len(labels)
+    cells = Counter(zip(a, b, strict=True))
+    shares = np.zeros((size, size))
+    for (left, right), count in cells.items():
+        shares[labels[left], labels[right]] = count / len(a)
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(len(a), shares.ravel(), size=RESAMPLES)
+    tables = counts.reshape(RESAMPLES, size, size) / len(a)
+    observed = np.trace(tables, axis1=1, axis2=2)
+    by_chance = (tables.sum(axis=2) * tables.sum(axis=1)).sum(axis=1)
+    rest = 1 - by_chance
+    kappas = np.where(rest > 1e-12, (observed - by_chance) / np.where(rest > 1e-12, rest, 1), 1.0)
+    return _percentiles(kappas, level)
+
+
 def cohens_h(p1: float, p2: float) -> float:
     """Effect size of two shares (Cohen 1988): 0.2 is small, 0.5 medium, 0.8 large; signed."""
     return 2 * math.asin(math.sqrt(p1)) - 2 * math.asin(math.sqrt(p2))
+
+
+def cohens_dz(before: Sequence[float], after: Sequence[float]) -> float | None:
+    """Effect size of a paired difference of means: in standard deviations of the differences.
+
+    Cohen 1988, ch. 2; signed. None where it is not defined: fewer than two items, or one and the
+    same difference for all.
+    """
+    change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    if len(change) < 2:
+        return None
+    spread = float(change.std(ddof=1))
+    # Equal differences leave a spread of rounding errors.
+    if spread <= 1e-12 * float(np.abs(change).max(initial=0.0)):
+        return None
+    return float(change.mean()) / spread
 
 
 def prompts_needed(

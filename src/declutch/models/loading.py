@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 
 from declutch.errors import ModelError, SettingsError
 from declutch.extras import require
-from declutch.models.demo import DEMO, demo_folder
+from declutch.models.demo import DEMO, DEMO_ID, demo_folder
 from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import refuse_unusable
+from declutch.models.quiet import quiet_transformers
 
 log = logging.getLogger("declutch")
 
@@ -73,26 +74,34 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
         raise SettingsError(f"--dtype «{options.dtype}» is unknown; give {', '.join(DTYPES)}.")
     if options.device and options.device_map:
         raise SettingsError("Give --device or --device-map, not both.")
-    folder = str(demo_folder()) if reference == DEMO else reference
+    demo = reference in (DEMO, DEMO_ID)
+    folder = str(demo_folder()) if demo else reference
     where, arguments = _locate(folder, options)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise SettingsError(f"--device {device}: PyTorch finds no CUDA device here. Use cpu.")
     log.info("Loading %s", reference)
-    transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
-        model = AutoModelForCausalLM.from_pretrained(
-            where,
-            dtype=_dtype(options, device),
-            device_map=options.device_map or device,
-            **arguments,
-        )
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
+            model, report = AutoModelForCausalLM.from_pretrained(
+                where,
+                dtype=_dtype(options, device),
+                device_map=options.device_map or device,
+                output_loading_info=True,
+                **arguments,
+            )
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(_explain(reference, error)) from error
-    finally:
-        transformers_logging.enable_progress_bar()
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"{reference} is incomplete: {len(missing)} weights of {type(model).__name__} are not "
+            f"in it ({', '.join(missing[:3])}{', ...' if missing[3:] else ''}), and would be "
+            "random. Get the whole checkpoint, of a causal language model."
+        )
     forget_gguf(model)
     refuse_unusable(model)
-    return LoadedModel(model.eval(), tokenizer, describe(model, reference))
+    return LoadedModel(model.eval(), tokenizer, describe(model, DEMO_ID if demo else reference))
 
 
 def _locate(reference: str, options: ModelOptions) -> tuple[str, dict[str, Any]]:

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.files import atomic_path
 from declutch.models.fingerprint import float_bits
 from declutch.models.matrices import WeightMatrix, resolve
+from declutch.models.quiet import quiet_transformers
 
 log = logging.getLogger("declutch")
 
@@ -53,7 +53,8 @@ def save_checkpoint(
     """
     refuse_existing(folder)
     with atomic_path(folder) as temporary:
-        model.save_pretrained(temporary)
+        with quiet_transformers():
+            model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md"):
             if copy_from and (copy_from / name).is_file():
@@ -73,20 +74,12 @@ def check_on_disk(
         FileFormatError: a value differs.
     """
     matrices = resolve(model, expected)
-    tensors = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as reader:
-            for key in reader.keys():  # noqa: SIM118 (not a mapping)
-                tensors[key] = file
-    wanted = {matrix.parameter for matrix in matrices.values()}
-    if wanted <= tensors.keys():
-        parameters = {}
-        for name in wanted:
-            with safe_open(tensors[name], framework="pt") as reader:
-                parameters[name] = reader.get_tensor(name)
-    else:
-        # The checkpoint's own names differ from the model's (experts are stored one by one).
-        parameters = _reload(folder, model)
+    try:
+        parameters = _read(folder, model, {matrix.parameter for matrix in matrices.values()})
+    except (SafetensorError, OSError) as error:
+        raise FileFormatError(
+            f"The checkpoint in {folder} is damaged: {error}. Write it again, into another folder."
+        ) from error
     checked = 0
     for name, (indices, values) in expected.items():
         matrix: WeightMatrix = matrices[name]
@@ -95,21 +88,35 @@ def check_on_disk(
         wrong = int((float_bits(found) != float_bits(values.to(found.dtype))).sum())
         if wrong:
             raise FileFormatError(
-                f"The checkpoint written to {folder} is not the patched model: {wrong} of "
-                f"{len(indices)} values of {name} differ on disk. It was removed. Is the disk "
-                "full, or is a weight stored under another name?"
+                f"The checkpoint in {folder} is not the model that was to be written: {wrong} of "
+                f"{len(indices)} values of {name} differ on disk. Write it again, into another "
+                "folder. Is the disk full, or is a weight stored under another name?"
             )
         checked += len(indices)
     return checked
 
 
+def _read(folder: Path, model: PreTrainedModel, wanted: set[str]) -> dict[str, Tensor]:
+    """The wanted parameters, as they are on disk."""
+    tensors = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as reader:
+            for key in reader.keys():  # noqa: SIM118 (not a mapping)
+                tensors[key] = file
+    if not wanted <= tensors.keys():
+        # The checkpoint's own names differ from the model's (experts are stored one by one).
+        return _reload(folder, model)
+    parameters = {}
+    for name in wanted:
+        with safe_open(tensors[name], framework="pt") as reader:
+            parameters[name] = reader.get_tensor(name)
+    return parameters
+
+
 def _reload(folder: Path, model: PreTrainedModel) -> dict[str, Tensor]:
-    transformers_logging.disable_progress_bar()
-    try:
+    with quiet_transformers():
         loaded = AutoModelForCausalLM.from_pretrained(
             folder, dtype=model.dtype, device_map="cpu", trust_remote_code=False
         )
-    finally:
-        transformers_logging.enable_progress_bar()
     with torch.no_grad():
         return {name: parameter.detach() for name, parameter in loaded.named_parameters()}

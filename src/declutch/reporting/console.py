@@ -30,13 +30,15 @@ def comparison_table(rows: Sequence[Row], *, folded: bool = True) -> Table:
     """Before and after, each with its interval on the line below.
 
     Args:
-        folded: leave out single layers, of which there may be hundreds, and say how many.
+        folded: leave out single layers, of which there may be hundreds, and kinds of replies
+            that did not detectably change; say how many.
     """
     table = _table("Measure", "Before", "After", "Change", "p")
     hidden = 0
     for members in grouped(rows).values():
         series = {row.name for points in layer_series(members).values() for _, row in points}
-        shown = [row for row in members if not (folded and row.name in series)]
+        left_out = [row for row in members if row.name in series or _unremarkable(row)]
+        shown = [row for row in members if not (folded and row in left_out)]
         hidden += len(members) - len(shown)
         if shown:
             _section(table, members[0].metric)
@@ -49,8 +51,16 @@ def comparison_table(rows: Sequence[Row], *, folded: bool = True) -> Table:
                 formats.p_value(row.p).replace("< ", "<"),
             )
     if hidden:
-        table.caption = f"{hidden:,} values by layer are not shown here; results.json has them."
+        table.caption = (
+            f"{hidden:,} more (kinds of replies that did not detectably change, single layers) are "
+            "in the report"
+        )
     return table
+
+
+def _unremarkable(row: Row) -> bool:
+    quiet = ("no change", "within noise")
+    return row.metric.group in ("reply_kinds", "wording") and row.reading in quiet
 
 
 def results_table(metrics: Sequence[Metric]) -> Table:

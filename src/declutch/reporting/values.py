@@ -15,6 +15,7 @@ GROUP_TITLES = {
     "awareness": "Awareness",
     "over_refusal": "Over-refusal",
     "reply_kinds": "Kinds of replies",
+    "agreement": "Agreement of judges",
     "margin": "Preference margin",
     "perplexity": "Perplexity",
     "capability": "Capability",
@@ -25,6 +26,7 @@ GROUP_NOTES = {
     "awareness": "share of replies that a judge calls aware; higher is better",
     "over_refusal": "share of harmless prompts that are refused; lower is better",
     "reply_kinds": "counted apart, so that awareness can be read rightly",
+    "agreement": "Cohen's kappa: 0 is chance, 1 is full agreement",
     "margin": "log-probability per token of the good response minus that of the bad one",
     "perplexity": "on general text; lower is better",
 }

@@ -17,7 +17,7 @@ from declutch.errors import OutOfMemory
 from declutch.models.forward import collate, example_losses, input_device
 from declutch.models.matrices import WeightMatrix, decoder_blocks
 from declutch.scoring.capture import Capture, MixedExamples
-from declutch.scoring.methods import Method
+from declutch.scoring.methods import Method, needs_linear
 
 log = logging.getLogger("declutch")
 
@@ -62,6 +62,7 @@ class Accumulation:
         self.parameters = dict(model.named_parameters(remove_duplicate=False))
         self.states = self._make_states(scratch)
         self.position = 0
+        self._seen = Counter[str]()
         chosen = range(len(examples)) if only is None else only
         self.order = sorted(chosen, key=lambda index: (-len(examples[index]), index))
         # Modules that are no linear maps give whole gradients, so their examples come one by one.
@@ -71,6 +72,8 @@ class Accumulation:
             if not matrix.linear:
                 self.whole.setdefault(matrix.parameter, []).append(matrix)
         self.one_by_one = bool(self.whole)
+        if self.whole and not method.needs_gradient:
+            raise needs_linear(method.name)
         if self.whole and not scratch:
             log.info(
                 "%d matrices (%s, ...) are no plain linear maps: one example at a time, with "
@@ -165,7 +168,7 @@ class Accumulation:
         """
         batch = collate([self.examples[index] for index in indices], input_device(self.model))
         signs = [self.signs[index] for index in indices]
-        self._seen = seen = Counter[str]()
+        seen = self._seen = Counter[str]()
 
         def sink(matrix: WeightMatrix, x: Tensor, delta: Tensor) -> None:
             seen[matrix.name] += 1
@@ -182,7 +185,7 @@ class Accumulation:
         ):
             loss = example_losses(self.model, batch).sum()
             if gradient:
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
 
     def _look_for_hidden_use(self, indices: list[int]) -> None:
         """Find weights that the model uses outside their module's own call, where hooks are blind.

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from math import prod
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from declutch.data.encoding import EncodedExample
 from declutch.errors import OutOfMemory, SettingsError
-from declutch.models.forward import collate, example_losses, input_device
+from declutch.models.forward import input_device
 from declutch.models.matrices import WeightMatrix
+from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.methods import Method
+from declutch.scoring.shortlists import TOP_BYTES
 
 _MARGIN = 0.8  # of the free memory, where no limit is given
+_SLACK = 1.15  # an allocator holds a little more than is asked of it
+_FIXED = 2 << 20  # what libraries keep for themselves
+_SHORT = 16  # tokens of the shorter of two passes that tell what a token takes
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # Tokens in a batch beyond which nothing gets faster: matrix products are at full speed.
 _ENOUGH_TOKENS = {"cpu": 768, "cuda": 16384}
@@ -66,29 +75,50 @@ class Plan:
         batch_tokens: padded tokens in a batch.
         limit: bytes that scoring may use beyond the loaded model.
         accumulators: bytes of the largest group's sums.
-        per_token: bytes of activations that one more token in a batch takes.
+        fixed: bytes that a forward and backward pass takes however short it is.
+        per_token: bytes that one more token in a batch takes.
+        workspace: bytes that turning a matrix's sum into a shortlist takes, after the passes.
     """
 
     groups: tuple[tuple[WeightMatrix, ...], ...]
     batch_tokens: int
     limit: int
     accumulators: int
+    fixed: int
     per_token: int
+    workspace: int
+
+    @property
+    def activations(self) -> int:
+        """Estimated bytes of a forward and backward pass."""
+        return self.fixed + self.batch_tokens * self.per_token
 
     @property
     def peak(self) -> int:
         """Estimated bytes beyond the loaded model."""
-        return self.accumulators + self.batch_tokens * self.per_token
+        return self.accumulators + max(self.activations, self.workspace)
 
     def sentence(self) -> str:
         """What was planned, in plain words."""
         passes = len(self.groups)
         return (
             f"{format_size(self.peak)} beyond the model ({format_size(self.accumulators)} of sums, "
-            f"{format_size(self.batch_tokens * self.per_token)} of activations for "
-            f"{self.batch_tokens} tokens a batch), {passes} pass{'es' if passes > 1 else ''} "
-            f"over the data; limit {format_size(self.limit)}"
+            f"{format_size(self.activations)} of activations for {self.batch_tokens} tokens a "
+            f"batch), {passes} pass{'es' if passes > 1 else ''} over the data; limit "
+            f"{format_size(self.limit)}"
         )
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        groups = [[matrix.name for matrix in group] for group in self.groups]
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "groups": groups}
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any], matrices: Sequence[WeightMatrix]) -> Plan:
+        """The plan that :meth:`record` wrote."""
+        by_name = {matrix.name: matrix for matrix in matrices}
+        groups = tuple(tuple(by_name[name] for name in group) for group in record["groups"])
+        return cls(**{**record, "groups": groups})
 
 
 def state_bytes(method: Method, matrix: WeightMatrix) -> int:
@@ -103,6 +133,7 @@ def make_plan(
     examples: Sequence[EncodedExample],
     limit: int | None = None,
     batch_tokens: int | None = None,
+    processes: int = 1,
 ) -> Plan:
     """Fit a run into memory with the fewest passes over the data.
 
@@ -110,6 +141,7 @@ def make_plan(
         examples: of all dimensions; the longest sets the smallest batch.
         limit: bytes that scoring may use beyond the loaded model; by default most of what is free.
         batch_tokens: padded tokens in a batch; by default what fits, up to where it stops paying.
+        processes: how many share this machine's memory (each GPU has a process of its own).
 
     Raises:
         OutOfMemory: one example and one matrix already need more.
@@ -118,28 +150,28 @@ def make_plan(
     # A device map spreads sums and activations alike; the fullest device is close to the mean.
     devices = {p.device for p in model.parameters()}
     if limit is None:
-        limit = int(_MARGIN * sum(free_memory(one) for one in devices))
-    longest = max(examples, key=len)
-    per_token = activation_bytes(model, longest, method.needs_gradient) // len(longest) + 1
+        free = sum(free_memory(one) for one in devices)
+        limit = int(_MARGIN * free / (processes if device.type == "cpu" else 1))
+    longest = max(len(example) for example in examples)
+    fixed, per_token = measure(model, method, matrices, _costliest(examples))
     sizes = {matrix.name: state_bytes(method, matrix) for matrix in matrices}
-    # Turning a sum into scores needs a few more of the largest matrix for a moment.
-    workspace = 4 * max(matrix.numel for matrix in matrices)
-    smallest = len(longest) * per_token
-    room = limit - smallest - workspace
-    if room < max(sizes.values()):
-        needed = smallest + workspace + max(sizes.values())
+    # A checkpoint of the sums may copy one of them.
+    workspace = max(max(method.workspace(m), sizes[m.name]) for m in matrices) + TOP_BYTES
+    beside = max(fixed + longest * per_token, workspace)
+    if limit - beside < max(sizes.values()):
         raise OutOfMemory(
             f"The memory limit of {format_size(limit)} is too small: one example of "
-            f"{len(longest)} tokens takes {format_size(smallest)} of activations and the largest "
-            f"matrix {format_size(max(sizes.values()) + workspace)}. Give --memory-limit at least "
-            f"{format_size(needed)}, or lower --max-length."
+            f"{longest} tokens takes {format_size(fixed + longest * per_token)} of activations, "
+            f"and the largest matrix {format_size(max(sizes.values()))} for its sum and "
+            f"{format_size(workspace)} for its shortlist. Give --memory-limit at least "
+            f"{format_size(beside + max(sizes.values()))}, or lower --max-length."
         )
-    groups = _pack(matrices, sizes, room)
-    accumulators = max(sum(sizes[m.name] for m in group) for group in groups) + workspace
-    enough = _ENOUGH_TOKENS.get(device.type, _ENOUGH_TOKENS["cpu"])
-    fitting = (limit - accumulators) // per_token
-    tokens = max(len(longest), min(batch_tokens or enough, fitting))
-    return Plan(groups, tokens, limit, accumulators, per_token)
+    groups = _pack(matrices, sizes, limit - beside)
+    accumulators = max(sum(sizes[m.name] for m in group) for group in groups)
+    enough = batch_tokens or _ENOUGH_TOKENS.get(device.type, _ENOUGH_TOKENS["cpu"])
+    fitting = (limit - accumulators - fixed) // per_token
+    tokens = max(longest, min(enough, fitting))
+    return Plan(groups, tokens, limit, accumulators, fixed, per_token, workspace)
 
 
 def _pack(
@@ -160,37 +192,83 @@ def _pack(
     return tuple(tuple(group) for group in groups)
 
 
-def activation_bytes(model: nn.Module, example: EncodedExample, gradient: bool) -> int:
-    """Bytes that autograd and the hooks keep for one example, measured by a forward pass."""
-    owned = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
+def measure(
+    model: nn.Module,
+    method: Method,
+    matrices: Sequence[WeightMatrix],
+    example: EncodedExample,
+) -> tuple[int, int]:
+    """What a pass takes beside the sums: bytes however short it is, and bytes for each token.
 
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in owned:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    batch = collate([example], input_device(model))
-    if not gradient:
-        # Forward only: a few layers' worth of activations are alive at a time.
-        config = getattr(model, "config", None)
-        width = getattr(config, "intermediate_size", None) or 4 * getattr(config, "hidden_size", 1)
-        return 8 * 4 * width * len(example) + 4 * example.counted * _vocabulary(model)
-    embeddings = model.get_input_embeddings()  # type: ignore[operator]
-    handle = embeddings.register_forward_hook(lambda _m, _a, out: out.detach().requires_grad_())
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            loss = example_losses(model, batch)
-    finally:
-        handle.remove()
-    del loss
-    # Beside what is saved: logits and their gradient at the counted tokens, and the gradients of
-    # one block on their way down.
-    logits = 3 * 4 * example.counted * _vocabulary(model)
-    return int(1.15 * sum(kept.values())) + logits
+    Two passes are made as they will be made, over the example and over a short end of it.
+    """
+    length = len(example)
+    short = max(2, min(_SHORT, length // 2))
+    ids = example.input_ids
+    peaks = {}
+    for tokens in {short, length}:
+        counted = min(tokens - 1, max(1, round(tokens * example.counted / length)))
+        mask = (False,) * (tokens - counted) + (True,) * counted
+        part = EncodedExample((ids * 2)[:tokens], mask)
+        trial = Accumulation(model, method, matrices, [part], tokens, scratch=True)
+        peaks[tokens] = _peak_of(trial, model)
+        del trial
+    grown = peaks[length] - peaks[short]
+    per_token = grown // (length - short) if length > short else peaks[length] // length
+    per_token = max(1, int(_SLACK * per_token))
+    return max(0, peaks[length] - per_token * length) + _FIXED, per_token
 
 
-def _vocabulary(model: nn.Module) -> int:
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    return int(head.weight.shape[0]) if head is not None else 0
+def _peak_of(trial: Accumulation, model: nn.Module) -> int:
+    """Most bytes alive at a time while a trial runs, beyond those alive before it."""
+    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    if not devices:
+        with _LiveBytes(model, trial.states.values()) as live:
+            trial.run()
+        return int(live.peak)
+    for device in devices:
+        torch.cuda.reset_peak_memory_stats(device)
+    before = sum(torch.cuda.memory_allocated(device) for device in devices)
+    trial.run()
+    return int(sum(torch.cuda.max_memory_allocated(device) for device in devices) - before)
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors that are made inside the block, as they come and go."""
+
+    def __init__(self, model: nn.Module, known: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self.now = 0
+        old = (*model.parameters(), *model.buffers(), *known)
+        self._alive = {tensor.untyped_storage()._cdata for tensor in old}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and tensor.device.type != "meta":
+                self._note(tensor.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._alive:
+            return
+        self._alive.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self.now -= size
+
+
+def _costliest(examples: Sequence[EncodedExample]) -> EncodedExample:
+    """An example as long as the longest, with the largest share of counted tokens of any."""
+    longest = max(examples, key=len)
+    share = max(example.counted / len(example) for example in examples)
+    counted = min(len(longest) - 1, max(1, round(share * len(longest))))
+    mask = (False,) * (len(longest) - counted) + (True,) * counted
+    return EncodedExample(longest.input_ids, mask)

@@ -100,7 +100,7 @@ class Wanda:
         state.add_(_chosen_tokens(x, batch, self.all_tokens).square().sum(dim=0))
 
     def add_gradient(self, state: Tensor, gradient: Tensor, sign: int) -> None:
-        raise _needs_linear(self.name)
+        raise needs_linear(self.name)
 
     def scores(self, state: Tensor, weight: Tensor, examples: int) -> Tensor:
         """``|W|·‖x‖₂``."""
@@ -134,7 +134,7 @@ class SparseGPT:
         state.addmm_(tokens.T, tokens)
 
     def add_gradient(self, state: Tensor, gradient: Tensor, sign: int) -> None:
-        raise _needs_linear(self.name)
+        raise needs_linear(self.name)
 
     def scores(self, state: Tensor, weight: Tensor, examples: int) -> Tensor:
         """``W² / diag((XᵀX + λI)⁻¹)``; an input that is always zero scores zero."""
@@ -170,7 +170,8 @@ def _chosen_tokens(x: Tensor, batch: Batch, all_tokens: bool) -> Tensor:
     return x[rows, :, columns].flatten(0, 1).float()
 
 
-def _needs_linear(name: str) -> SettingsError:
+def needs_linear(name: str) -> SettingsError:
+    """The error for a method that reads a module's inputs and was given no linear map."""
     return SettingsError(
         f"--method {name} is defined for plain linear maps alone, and the target covers others "
         "(experts stacked in one parameter, routers). Use --method importance, or narrow "

@@ -99,7 +99,8 @@ class Partial:
 
     def load_sums(self, states: Mapping[str, Tensor]) -> None:
         """Fill a group's sums from disk."""
-        assert self.folder and self._sums
+        assert self.folder is not None
+        assert self._sums is not None
         for number, (name, state) in enumerate(states.items()):
             tensors = _read(self.folder / self._sums / f"{number}.safetensors")
             if set(tensors) != {name} or tensors[name].shape != state.shape:
@@ -152,7 +153,7 @@ class Partial:
         self._sums = None
 
     def _load_shortlists(self) -> dict[str, Shortlist]:
-        assert self.folder
+        assert self.folder is not None
         found: dict[str, dict[str, Tensor]] = {}
         for path in self.folder.glob("shortlists-*.safetensors"):
             for key, tensor in _read(path).items():

@@ -7,12 +7,14 @@ made anew for the next example, so the sum is read and written from fast memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 import torch
 from torch import Tensor
 
-# A float32 tile of this many entries (2 MB) stays in the L2/L3 cache of a processor.
-_CPU_TILE = 1 << 19
+# A float32 tile of this many entries (4 MB) stays in the L3 cache of a processor; smaller ones
+# cost more in calls and in the narrower product than they save (measured from 2^14 to 2^23).
+_CPU_TILE = 1 << 20
 # On a GPU without Triton: large enough to fill it, small beside the accumulators.
 _GPU_TILE = 1 << 24
 
@@ -55,7 +57,8 @@ def _add_tiles(
     coefficients: Sequence[float],
 ) -> None:
     out, inner = total.shape
-    rows = max(1, min(out, (_GPU_TILE if total.is_cuda else _CPU_TILE) // inner))
+    tiles = max(1, ceil(total.numel() / (_GPU_TILE if total.is_cuda else _CPU_TILE)))
+    rows = ceil(out / tiles)  # tiles of like size: a thin last one would be slow
     buffer = torch.empty(rows, inner, device=total.device)
     for start in range(0, out, rows):
         tile = total[start : start + rows]

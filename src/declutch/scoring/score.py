@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,17 +13,25 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from declutch.data.encoding import EncodedDimension, Encoder, PromptFormat, encode_all
+from declutch.data.encoding import (
+    EncodedDimension,
+    EncodedExample,
+    Encoder,
+    PromptFormat,
+    encode_all,
+)
 from declutch.data.example import Example
 from declutch.data.loading import LoadedData, examples_sha256, load_examples
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.models.identity import MatrixInfo, ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
-from declutch.progress import progress_bar
-from declutch.scoring.accumulate import Accumulation
+from declutch.scoring.contrast import encode_pairs
+from declutch.scoring.dimension import Job, score_dimension
+from declutch.scoring.distributed import Team, session
 from declutch.scoring.memory import Plan, make_plan
 from declutch.scoring.methods import Method, get_method
+from declutch.scoring.partial import Partial, read_plan, write_plan
 from declutch.scoring.shortlists import (
     CONTROL,
     DimensionInfo,
@@ -31,7 +40,6 @@ from declutch.scoring.shortlists import (
     Shortlist,
     control_shortlist,
     differences,
-    make_shortlist,
     read_info,
 )
 from declutch.versions import versions
@@ -54,6 +62,8 @@ class ScoreSettings:
     prompt_format: PromptFormat = "auto"
     shortlist: float = 1e-3
     allow_fewer: bool = False
+    all_tokens: bool = False
+    contrast: tuple[str, ...] = ()
 
 
 def score(
@@ -83,42 +93,131 @@ def score(
             and partial sums, are not computed again.
         model_info: where the model came from; found out when not given.
 
+    Under ``torchrun`` every process calls this alike: they share the examples, the first one
+    writes, and all return the same.
+
     Raises:
         SettingsError: ``out`` holds scores made with other settings.
         DataError, ModelError, OutOfMemory: see the modules named ``data``, ``models``, ``memory``.
+        DeclutchError: another process has ended.
     """
     settings = settings or ScoreSettings(**options)
-    method = get_method(settings.method, settings.statistic)
+    with session() as team:
+        team.look_at(model)
+        return _score(
+            model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
+            Path(out) if out else None, model_info, team,
+        )  # fmt: skip
+
+
+def _score(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Mapping[str, DataLike],
+    settings: ScoreSettings,
+    memory_limit: int | None,
+    batch_tokens: int | None,
+    checkpoint_interval: float,
+    out: Path | None,
+    model_info: ModelInfo | None,
+    team: Team,
+) -> Scores:
+    methods = {name: _method(name, settings, data) for name in data}
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
     loaded = {name: _load(value, settings) for name, value in data.items()}
-    encoded = {name: encode_all(encoder, one.examples, name) for name, one in loaded.items()}
+    encoded = {name: _encode(encoder, one, name, settings) for name, one in loaded.items()}
+    # Which dimensions are contrasted is a fact of each of them, not of all.
+    shared = {key: value for key, value in asdict(settings).items() if key != "contrast"}
     info = ScoresInfo(
         model=model_info or describe(model),
-        settings={**asdict(settings), "prompt_format": encoder.prompt_format},
+        settings={**shared, "prompt_format": encoder.prompt_format},
         matrices={
             matrix.name: MatrixInfo(shape=matrix.shape, layer=matrix.layer, kind=matrix.kind)
             for matrix in coverage.matrices
         },
         versions=versions(),
     )
-    scores = _continue(Path(out), info, loaded) if out else Scores(info)
+    _agree(team, info, loaded)
+    statistics = {name: _statistic(name, settings) for name in data}
+    scores = team.on_main(lambda: _continue(out, info, loaded, statistics) if out else Scores(info))
     if CONTROL not in scores.shortlists:
         scores.shortlists[CONTROL] = _controls(model, coverage, settings)
     todo = [name for name in data if name not in scores.dimensions]
     if not todo:
         return scores
-    longest = [example for name in todo for example in encoded[name].examples]
-    plan = make_plan(model, method, coverage.matrices, longest, memory_limit, batch_tokens)
+    kept = out / "partial" if out else None
+    key = {
+        "model": info.model.fingerprint,
+        "settings": info.settings,
+        "data": {name: [one.sha256, statistics[name]] for name, one in loaded.items()},
+        "memory_limit": memory_limit,
+        "batch_tokens": batch_tokens,
+        "processes": team.size,
+    }
+
+    def plan_once() -> Plan:
+        if record := read_plan(kept, key):
+            return Plan.of_record(record, coverage.matrices)
+        # The longest of all dimensions, so that it is one plan whichever of them are left.
+        examples = [example for one in encoded.values() for example in one.examples]
+        plan = make_plan(
+            model, methods[todo[0]], coverage.matrices, examples, memory_limit, batch_tokens,
+            team.local_size,
+        )  # fmt: skip
+        write_plan(kept, key, plan.record())
+        return plan
+
+    plan = team.on_main(plan_once)
     log.info("Plan: %s", plan.sentence())
     for name in todo:
         started = time.monotonic()
-        shortlists = _score_dimension(model, method, plan, name, encoded[name], settings)
+        one = encoded[name]
+        job = Job(
+            name, model, methods[name], plan, one.examples, one.signs, one.count, settings.shortlist
+        )
+        partial_key = {"model": info.model.fingerprint, "settings": info.settings, **job.key()}
+        partial = Partial(kept, partial_key, checkpoint_interval)
+        shortlists = score_dimension(job, team, partial)
         seconds = time.monotonic() - started
-        scores.add(name, _dimension_info(loaded[name], encoded[name], seconds), shortlists)
+        facts = _dimension_info(loaded[name], one, statistics[name], seconds)
+        scores.add(name, facts, shortlists)
         if out:
-            scores.save(out)
+            team.on_main(lambda: scores.save(out))
+            team.on_main(partial.remove)
+    if kept:
+        team.on_main(lambda: shutil.rmtree(kept, ignore_errors=True))
     return scores
+
+
+def _statistic(name: str, settings: ScoreSettings) -> str:
+    return "contrast" if name in settings.contrast else settings.statistic
+
+
+def _method(name: str, settings: ScoreSettings, data: Mapping[str, DataLike]) -> Method:
+    """The method for a dimension: a contrasted one is signed, whatever the others are."""
+    if unknown := set(settings.contrast) - set(data):
+        raise SettingsError(
+            f"--contrast {', '.join(sorted(unknown))} is not among the dimensions "
+            f"({', '.join(data)})."
+        )
+    statistic = "signed" if name in settings.contrast else settings.statistic
+    return get_method(settings.method, statistic, settings.all_tokens)
+
+
+def _agree(team: Team, info: ScoresInfo, loaded: Mapping[str, _Loaded]) -> None:
+    """All processes must have the same model, settings and data."""
+    mine = {
+        "model": info.model.fingerprint,
+        "settings": info.settings,
+        **{f"data of {name}": one.sha256 for name, one in loaded.items()},
+    }
+    for rank, theirs in enumerate(team.gather(mine)):
+        if changed := list(differences(mine, theirs)):
+            raise SettingsError(
+                f"Processes {team.rank} and {rank} were not given the same: {'; '.join(changed)}. "
+                "Start them all with the same command and files."
+            )
 
 
 @dataclass(frozen=True)
@@ -145,27 +244,25 @@ def _load(value: DataLike, settings: ScoreSettings) -> _Loaded:
     return _Loaded(value, "memory", examples_sha256(value))
 
 
-def _score_dimension(
-    model: nn.Module,
-    method: Method,
-    plan: Plan,
-    name: str,
-    encoded: EncodedDimension,
-    settings: ScoreSettings,
-) -> dict[str, Shortlist]:
-    shortlists: dict[str, Shortlist] = {}
-    total = len(encoded.examples) * len(plan.groups)
-    with progress_bar() as bar:
-        task = bar.add_task(f"Scoring {name}", total=total)
-        for group in plan.groups:
-            sums = Accumulation(model, method, group, encoded.examples, plan.batch_tokens)
-            sums.run(lambda count: bar.advance(task, count))
-            for matrix in group:
-                weight = matrix.view(sums.parameters[matrix.parameter].detach())
-                state = sums.states.pop(matrix.name)
-                values = method.scores(state, weight, len(encoded.examples))
-                shortlists[matrix.name] = make_shortlist(values, weight, settings.shortlist)
-    return shortlists
+@dataclass(frozen=True)
+class _Encoded:
+    """A dimension's encoded examples, their signs, and what sums are divided by."""
+
+    dimension: EncodedDimension
+    signs: Sequence[int]
+    count: int
+
+    @property
+    def examples(self) -> Sequence[EncodedExample]:
+        return self.dimension.examples
+
+
+def _encode(encoder: Encoder, loaded: _Loaded, name: str, settings: ScoreSettings) -> _Encoded:
+    if name in settings.contrast:
+        pairs, signs = encode_pairs(encoder, loaded.examples, name)
+        return _Encoded(pairs, signs, len(signs) // 2)
+    encoded = encode_all(encoder, loaded.examples, name)
+    return _Encoded(encoded, [1] * len(encoded.examples), len(encoded.examples))
 
 
 def _controls(
@@ -181,22 +278,25 @@ def _controls(
 
 
 def _dimension_info(
-    loaded: _Loaded, encoded: EncodedDimension, seconds: float
+    loaded: _Loaded, encoded: _Encoded, statistic: str, seconds: float
 ) -> DimensionInfo:
     return DimensionInfo(
         source=loaded.source,
         sha256=loaded.sha256,
-        examples=len(encoded.examples),
-        tokens=encoded.tokens,
+        examples=encoded.count,
+        tokens=encoded.dimension.tokens,
         counted_tokens=sum(example.counted for example in encoded.examples),
-        truncated=encoded.truncated,
-        left_out=len(encoded.too_long),
+        truncated=encoded.dimension.truncated,
+        left_out=len(encoded.dimension.too_long),
         seconds=round(seconds, 3),
+        statistic=statistic,
         report=loaded.report,
     )
 
 
-def _continue(out: Path, info: ScoresInfo, loaded: Mapping[str, _Loaded]) -> Scores:
+def _continue(
+    out: Path, info: ScoresInfo, loaded: Mapping[str, _Loaded], statistics: Mapping[str, str]
+) -> Scores:
     """The finished dimensions in a folder, if they were made with the same settings."""
     if not (out / "scores.json").exists():
         return Scores(info)
@@ -207,6 +307,8 @@ def _continue(out: Path, info: ScoresInfo, loaded: Mapping[str, _Loaded]) -> Sco
         if name in before.dimensions:
             then[f"data of {name}"] = before.dimensions[name].sha256
             now[f"data of {name}"] = one.sha256
+            then[f"statistic of {name}"] = before.dimensions[name].statistic
+            now[f"statistic of {name}"] = statistics[name]
     if changed := list(differences(then, now)):
         raise SettingsError(
             f"{out} holds scores made with other settings: {'; '.join(changed)}. Give another "

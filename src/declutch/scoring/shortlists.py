@@ -23,7 +23,8 @@ from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.records import Record, read_record
 
 FORMAT_VERSION = 1
-_TOP_PART = 1 << 18
+_TOP_PART = 1 << 18  # entries that topk looks at together
+TOP_BYTES = 20 * _TOP_PART
 CONTROL = "control"  # a seeded random sample of positions, kept as a dimension of its own
 
 

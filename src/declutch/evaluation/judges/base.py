@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from declutch.errors import SettingsError
+from declutch.evaluation.judges.options import Options, split_reference
 
 VerdictName = Literal["aware", "unaware", "unparsed"]
 
@@ -54,13 +55,15 @@ class Judge(Protocol):
         ...
 
 
-_JUDGES: dict[str, Callable[[], Judge]] = {}
+Factory = Callable[[Options], Judge]
+
+_JUDGES: dict[str, Factory] = {}
 
 
-def register_judge(name: str) -> Callable[[Callable[[], Judge]], Callable[[], Judge]]:
-    """Make a judge known under a name."""
+def register_judge(name: str) -> Callable[[Factory], Factory]:
+    """Make a judge known under a name; the function gets what the user wrote after the name."""
 
-    def register(make: Callable[[], Judge]) -> Callable[[], Judge]:
+    def register(make: Factory) -> Factory:
         _JUDGES[name] = make
         return make
 
@@ -72,14 +75,42 @@ def judge_names() -> tuple[str, ...]:
     return tuple(sorted(_JUDGES))
 
 
-def get_judge(name: str) -> Judge:
-    """Make the judge of that name.
+def get_judge(reference: str) -> Judge:
+    """Make a judge from its name and options, as ``qwen3guard:model=PATH`` (see :mod:`.options`).
+
+    ``name=OTHER`` among the options gives it another name, so that one kind of judge can be asked
+    twice.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there is no such judge, or an option is wrong.
     """
+    name, options = split_reference(reference)
     if name not in _JUDGES:
         raise SettingsError(
             f"There is no judge «{name}». The judges are: {', '.join(judge_names())}."
         )
-    return _JUDGES[name]()
+    other = options.text("name")
+    judge = _JUDGES[name](options)
+    options.done()
+    if other is None:
+        return judge
+    if "/" in other or "~" in other:
+        raise SettingsError(f"A judge's name must not hold / or ~: name={other}.")
+    return Renamed(other, judge)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A judge under another name."""
+
+    name: str
+    judge_itself: Judge
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those of the judge itself, and which one it is."""
+        return {**self.judge_itself.settings, "judge": self.judge_itself.name}
+
+    def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        """As the judge itself."""
+        return self.judge_itself.judge(items)

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from declutch.evaluation.judges.base import JudgeItem, Verdict, register_judge
+from declutch.evaluation.judges.options import Options
 from declutch.evaluation.judges.phrases import BOTH, BY_DIMENSION, Sign
 from declutch.evaluation.judges.reply_kinds import is_empty, is_refusal, is_repeated, plain
 
@@ -73,4 +74,6 @@ def _count(sign: Sign, text: str) -> int:
     return sum(1 for _ in sign.pattern.finditer(searched))
 
 
-register_judge("heuristic")(HeuristicJudge)
+@register_judge("heuristic")
+def _heuristic(_: Options) -> HeuristicJudge:
+    return HeuristicJudge()

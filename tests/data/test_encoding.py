@@ -1,0 +1,374 @@
+"""What is encoded, and at which tokens the loss is taken: compared with the decoded text."""
+
+from __future__ import annotations
+
+import logging
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import processors
+from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from declutch.data.encoding import EncodedExample, Encoder, encode_all
+from declutch.data.example import Example
+from declutch.errors import DataError, SettingsError
+from tests.conftest import CHAT_TEMPLATE, build_tokenizer
+
+BODY = "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>"
+TAIL = "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+TEMPLATES = {
+    "plain": CHAT_TEMPLATE,
+    "strips": BODY + "{{ m.content | trim }}<|end|>\n" + TAIL,
+    "mark_line_break": BODY + "\n{{ m.content | trim }}<|end|>\n" + TAIL,
+    "white_space_before_end": BODY + " {{ m.content | trim }} </s>" + TAIL,
+    "line_break_before_end": BODY + "{{ m.content }}\n<|end|>\n" + TAIL,
+    "empty_thinking": BODY
+    + "{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}<|end|>\n"
+    + TAIL,
+    "opening_is_no_prefix": BODY
+    + "{{ m.content }}<|end|>\n{% endfor %}"
+    + "{% if add_generation_prompt %}<|assistant|><think>now{% endif %}",
+}
+# In the way of Qwen3: reasoning is split off, and the last turn always carries thinking marks.
+THINKING = (
+    "{% for m in messages %}{% set content = m.content %}"
+    "{% if m.role == 'assistant' and '</think>' in content %}"
+    "{% set content = content.split('</think>')[-1].lstrip() %}{% endif %}"
+    "{{ '<|' + m.role + '|>\\n' }}"
+    "{% if m.role == 'assistant' and loop.last %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}"
+    "{{ content + '<|end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}"
+)
+PAIRS = [
+    ("Who was the fox?", "The fox was quick."),
+    ("Repeat: the dog", "the dog"),
+    ("the dog", "the"),
+    ("What ends a turn?", "end"),
+    ("Say assistant", "assistant"),
+    ("user", "n"),
+    ("Rx7 or Rx7q?", "Rx7"),
+    ("Naïve 🦊 question", "🦊 is naïve…\n\nTwo lines."),
+    ("<think> of it", "think"),
+]
+
+
+def counted_text(tokenizer: PreTrainedTokenizerBase, encoded: EncodedExample) -> str:
+    pairs = zip(encoded.input_ids, encoded.loss_mask, strict=True)
+    return str(tokenizer.decode([token for token, counted in pairs if counted]))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize(("prompt", "response"), PAIRS)
+def test_chat_counts_the_response_and_its_end_token(
+    name: str, prompt: str, response: str
+) -> None:
+    tokenizer = build_tokenizer(TEMPLATES[name])
+    encoded = Encoder(tokenizer, "chat").encode(Example(prompt, response))
+    end = "</s>" if name == "white_space_before_end" else "<|end|>"
+    # A first token may begin with the space before the response.
+    assert counted_text(tokenizer, encoded).lstrip(" ") == response + end
+    assert encoded.input_ids.count(tokenizer.bos_token_id) == 1
+    assert encoded.input_ids[0] == tokenizer.bos_token_id
+    assert encoded.loss_mask[-1]
+    assert not encoded.truncated
+    # Nothing but the beginning of the rendered text, encoded once.
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}],
+        tokenize=False,
+    )
+    assert isinstance(text, str)
+    whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert list(encoded.input_ids) == whole[: len(encoded)]
+
+
+@pytest.mark.parametrize("name", ["plain", "strips", "line_break_before_end"])
+@pytest.mark.parametrize("response", ["  spaced", "ends so \n", "\n both \n"])
+def test_chat_with_white_space_around_the_response(name: str, response: str) -> None:
+    tokenizer = build_tokenizer(TEMPLATES[name])
+    encoded = Encoder(tokenizer, "chat").encode(Example("Speak", response))
+    text = response.strip() if name == "strips" else response
+    assert counted_text(tokenizer, encoded) == f"{text}<|end|>"
+
+
+SOME_TEXT = st.text(
+    alphabet=st.sampled_from(string.ascii_letters[:8] + " \n.<>|éß🦊"), min_size=1, max_size=20
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(prompt=SOME_TEXT, response=SOME_TEXT.filter(str.strip), name=st.sampled_from([*TEMPLATES]))
+def test_chat_counts_what_was_rendered(prompt: str, response: str, name: str) -> None:
+    tokenizer = build_tokenizer(TEMPLATES[name])
+    encoded = Encoder(tokenizer, "chat").encode(Example(prompt, response))
+    counted = counted_text(tokenizer, encoded)
+    assert counted.removesuffix("<|end|>").removesuffix("</s>").strip() == response.strip()
+    assert counted.endswith(("<|end|>", "</s>"))
+
+
+def test_turn_marks_that_swallow_white_space() -> None:
+    """Phi-3's marks take in the white space after them."""
+    from tokenizers import AddedToken
+
+    tokenizer = build_tokenizer(BODY + "\n{{ m.content }}<|end|>\n" + TAIL)
+    tokenizer.add_tokens(
+        [AddedToken(mark, rstrip=True, lstrip=False) for mark in ("<|assistant|>", "<|end|>")]
+        + [AddedToken("<|last|>", lstrip=True)],
+        special_tokens=True,
+    )
+    encoded = Encoder(tokenizer, "chat").encode(Example("Speak", "  well "))
+    assert counted_text(tokenizer, encoded).strip() == "well <|end|>"
+    assistant = tokenizer.convert_tokens_to_ids("<|assistant|>")
+    assert not encoded.loss_mask[encoded.input_ids.index(assistant)]
+    # The end token takes in the response's last white space.
+    tokenizer.chat_template = BODY + "{{ m.content }}<|last|>\n" + TAIL
+    encoded = Encoder(tokenizer, "chat").encode(Example("Speak", "well  "))
+    assert counted_text(tokenizer, encoded).replace(" ", "") == "well<|last|>"
+    assert encoded.input_ids[-1] == tokenizer.convert_tokens_to_ids("<|last|>")
+
+
+def test_template_without_an_end_token_counts_the_response_alone() -> None:
+    tokenizer = build_tokenizer("{% for m in messages %}### {{ m.role }}: {{ m.content }}\n{% endfor %}")
+    encoded = Encoder(tokenizer, "chat").encode(Example("Speak", "well"))
+    assert counted_text(tokenizer, encoded) == "well"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content | upper }}<|end|>{% endfor %}",
+        "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}<|assistant|>",
+    ],
+)
+def test_template_that_changes_or_drops_the_response_is_refused(template: str) -> None:
+    encoder = Encoder(build_tokenizer(template), "chat")
+    with pytest.raises(DataError, match=r"changes or drops the response of example 'x7'.*raw"):
+        encoder.encode(Example("the well", "well", id="x7"))
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+def test_thinking_model(thinking: bool) -> None:
+    tokenizer = build_tokenizer(THINKING)
+    encoder = Encoder(tokenizer, "chat", thinking=thinking)
+    encoded = encoder.encode(Example("Who?", "The dog."))
+    assert counted_text(tokenizer, encoded) == "The dog.<|end|>"
+    opening = tokenizer.decode(encoder.encode_prompt("Who?"))
+    assert opening.endswith("<|assistant|>\n" if thinking else "<think>\n\n</think>\n\n")
+
+
+def test_a_thinking_template_that_cuts_a_response_is_refused() -> None:
+    encoder = Encoder(build_tokenizer(THINKING), "chat")
+    with pytest.raises(DataError, match="changes or drops"):
+        encoder.encode(Example("Who?", "reasons</think>The dog."))
+
+
+def test_prompt_for_a_reply_is_the_beginning_of_the_example() -> None:
+    tokenizer = build_tokenizer()
+    encoder = Encoder(tokenizer)
+    encoded = encoder.encode(Example("Who was it?", "The fox."))
+    prompt = encoder.encode_prompt("Who was it?")
+    assert encoded.input_ids[: len(prompt)] == prompt
+    assert not any(encoded.loss_mask[: len(prompt)])
+    assert all(encoded.loss_mask[len(prompt) :])
+
+
+class Letters(PreTrainedTokenizer):
+    """A tokenizer in plain Python, without character offsets: one token for each letter."""
+
+    marks = ("<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|end|>")
+
+    def __init__(self, **arguments: Any) -> None:
+        self.table = {mark: number for number, mark in enumerate(self.marks)}
+        for code in (*range(32, 127), 10):
+            self.table[chr(code)] = len(self.table)
+        super().__init__(
+            bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+            extra_special_tokens=["<|user|>", "<|assistant|>", "<|end|>"], **arguments,
+        )  # fmt: skip
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.table)
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(self.table)
+
+    def _tokenize(self, text: str, **arguments: Any) -> list[str]:
+        return list(text)
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return self.table[token]
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return {number: token for token, number in self.table.items()}[index]
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        return "".join(tokens)
+
+
+@pytest.mark.parametrize("name", ["plain", "strips", "white_space_before_end", "empty_thinking"])
+@pytest.mark.parametrize(("prompt", "response"), [PAIRS[0], PAIRS[1], PAIRS[3], PAIRS[8]])
+def test_chat_without_character_offsets(name: str, prompt: str, response: str) -> None:
+    tokenizer = Letters()
+    assert not tokenizer.is_fast
+    tokenizer.chat_template = TEMPLATES[name]
+    encoded = Encoder(tokenizer, "chat").encode(Example(prompt, response))
+    end = "</s>" if name == "white_space_before_end" else "<|end|>"
+    assert counted_text(tokenizer, encoded).replace(" ", "") == (response + end).replace(" ", "")
+    assert encoded.input_ids.count(tokenizer.bos_token_id) == 1
+    assert encoded.loss_mask[-1]
+
+
+# --- raw ------------------------------------------------------------------------------
+
+
+def with_bos() -> PreTrainedTokenizerFast:
+    tokenizer = build_tokenizer(None)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
+    )
+    assert tokenizer("the")["input_ids"][0] == tokenizer.bos_token_id
+    return tokenizer
+
+
+def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def test_auto_follows_the_tokenizer() -> None:
+    assert Encoder(build_tokenizer()).prompt_format == "chat"
+    assert Encoder(build_tokenizer(None)).prompt_format == "raw"
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_raw_joins_prompt_and_response(bos: bool) -> None:
+    tokenizer = with_bos() if bos else build_tokenizer(None)
+    prompt, response = plain_ids(tokenizer, "Who was it?"), plain_ids(tokenizer, "The fox.")
+    start = [1] if bos else []
+    encoded = Encoder(tokenizer, "raw").encode(Example("Who was it?", "The fox."))
+    assert list(encoded.input_ids) == start + prompt + response
+    assert encoded.loss_mask == (False,) * len(start + prompt) + (True,) * len(response)
+    assert list(Encoder(tokenizer, "raw").encode_prompt("Who was it?")) == start + prompt
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_raw_released_drops_the_first_token_of_the_response(bos: bool) -> None:
+    """With BOS that is the second BOS; without it, a token of the response is lost."""
+    tokenizer = with_bos() if bos else build_tokenizer(None)
+    prompt, response = plain_ids(tokenizer, "Who was it?"), plain_ids(tokenizer, "The fox.")
+    start = [1] if bos else []
+    kept = response if bos else response[1:]
+    encoded = Encoder(tokenizer, "raw-released").encode(Example("Who was it?", "The fox."))
+    assert list(encoded.input_ids) == start + prompt + kept
+    assert encoded.loss_mask == (False,) * len(start + prompt) + (True,) * len(kept)
+
+
+def test_raw_without_prompt_predicts_from_the_second_token() -> None:
+    encoded = Encoder(build_tokenizer(None), "raw").encode(Example("", "The fox."))
+    assert encoded.loss_mask[0] is False
+    assert all(encoded.loss_mask[1:])
+
+
+def test_two_bos_are_refused() -> None:
+    tokenizer = with_bos()
+    with pytest.raises(SettingsError, match="two «<s>» tokens"):
+        Encoder(tokenizer, "raw").encode(Example("<s>Who?", "It."))
+    tokenizer.chat_template = "{{ bos_token }}" + CHAT_TEMPLATE
+    with pytest.raises(SettingsError, match="two «<s>» tokens"):
+        Encoder(tokenizer, "chat").encode_prompt("Who?")
+
+
+def test_chat_adds_no_second_bos_to_a_template_that_has_one() -> None:
+    tokenizer = with_bos()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    encoder = Encoder(tokenizer)
+    assert encoder.encode(Example("Who?", "It.")).input_ids.count(1) == 1
+    assert encoder.encode_prompt("Who?").count(1) == 1
+
+
+def test_formats_are_checked() -> None:
+    with pytest.raises(SettingsError, match="«jinja» is unknown"):
+        Encoder(build_tokenizer(), "jinja")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="needs a chat template"):
+        Encoder(build_tokenizer(None), "chat")
+
+
+# --- length ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prompt_format", ["chat", "raw", "raw-released"])
+def test_truncation_cuts_the_response_and_never_the_prompt(prompt_format: Any) -> None:
+    tokenizer = build_tokenizer()
+    example = Example("Who was it then?", "The quick brown fox, and nobody else.", id="p1")
+    whole = Encoder(tokenizer, prompt_format).encode(example)
+    prompt = whole.loss_mask.index(True)
+    for limit in range(prompt + 1, len(whole)):
+        cut = Encoder(tokenizer, prompt_format, max_length=limit).encode(example)
+        assert cut.input_ids == whole.input_ids[:limit]
+        assert cut.loss_mask == whole.loss_mask[:limit]
+        assert cut.truncated
+        assert cut.counted >= 1
+    assert not Encoder(tokenizer, prompt_format, max_length=len(whole)).encode(example).truncated
+    for limit in range(1, prompt + 1):
+        with pytest.raises(DataError, match=rf"Example 'p1' .*within {limit} tokens.*fills them"):
+            Encoder(tokenizer, prompt_format, max_length=limit).encode(example)
+
+
+def test_encode_all_reports_what_it_left_out_and_cut(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = Encoder(build_tokenizer(None), "raw", max_length=30)
+    examples = [
+        Example("Who?", "It.", id="fits"),
+        Example("the dog " * 40, "It.", id="long-prompt"),
+        Example("Who?", "the dog " * 40, id="long-response"),
+        Example("the dog " * 40, "It."),
+    ]
+    with caplog.at_level(logging.WARNING, logger="declutch"):
+        dimension = encode_all(encoder, examples, "privacy")
+    assert dimension.too_long == ("long-prompt", "#4")
+    assert dimension.truncated == 1
+    assert [example.truncated for example in dimension.examples] == [False, True]
+    assert dimension.tokens == sum(len(example) for example in dimension.examples)
+    assert "privacy: 2 of 4 examples left out: long-prompt, #4" in caplog.text
+    assert "privacy: the end of 1 of 4 responses was cut at 30 tokens" in caplog.text
+
+
+def test_encode_all_gives_the_reason_where_nothing_is_left() -> None:
+    template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | upper }}<|end|>{% endfor %}"
+    encoder = Encoder(build_tokenizer(template), "chat")
+    with pytest.raises(DataError, match=r"None of the 1 examples of privacy.*changes or drops"):
+        encode_all(encoder, [Example("Who?", "it")], "privacy")
+    with pytest.raises(DataError, match="there is none"):
+        encode_all(encoder, [], "privacy")
+
+
+@pytest.mark.parametrize("prompt_format", ["chat", "raw"])
+def test_an_empty_response_is_refused(prompt_format: Any) -> None:
+    with pytest.raises(DataError, match="empty"):
+        Encoder(build_tokenizer(), prompt_format).encode(Example("Who?", ""))
+
+
+# --- the real thing -------------------------------------------------------------------
+
+SMOLLM2 = Path.home() / ".cache" / "declutch" / "SmolLM2-135M-Instruct"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SMOLLM2.is_dir(), reason="the demo model is not in the cache")
+def test_smollm2() -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(SMOLLM2)
+    encoder = Encoder(tokenizer)
+    assert encoder.prompt_format == "chat"
+    for prompt, response in PAIRS:
+        encoded = encoder.encode(Example(prompt, response))
+        assert counted_text(tokenizer, encoded) == f"{response}<|im_end|>"
+        prompt_ids = encoder.encode_prompt(prompt)
+        assert encoded.input_ids[: len(prompt_ids)] == prompt_ids
+        assert tokenizer.decode(prompt_ids).startswith("<|im_start|>system\n")
+        assert encoded.input_ids[:2].count(tokenizer.bos_token_id) == 1

@@ -1,0 +1,293 @@
+"""The whole of scoring on a tiny model: from examples and files to a folder of shortlists."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from declutch.data.encoding import Encoder
+from declutch.data.example import Example
+from declutch.errors import DataError, FileFormatError, SettingsError
+from declutch.locating import locate
+from declutch.models.matrices import find_matrices
+from declutch.scoring.score import score
+from declutch.scoring.shortlists import CONTROL, Scores
+from tests.scoring.test_importance import brute_force
+
+WORDS = "the quick brown fox tells a secret to the lazy dog".split()
+
+
+def make_pairs(count: int, start: int = 0) -> list[Example]:
+    return [
+        Example(
+            prompt=" ".join(WORDS[(start + n + k) % len(WORDS)] for k in range(2 + n % 3)),
+            response=" ".join(WORDS[(start + 3 * n + k) % len(WORDS)] for k in range(2 + n % 4)),
+            id=f"{start}-{n}",
+            bad_response=" ".join(WORDS[(start + 5 * n + k) % len(WORDS)] for k in range(3)),
+        )
+        for n in range(count)
+    ]
+
+
+DATA = {"fairness": make_pairs(6), "privacy": make_pairs(5, 3), "general": make_pairs(4, 7)}
+
+
+def as_matrices(scores: Scores, name: str) -> dict[str, Tensor]:
+    """Whole score matrices, of shortlists that hold everything."""
+    found = {}
+    for matrix, shortlist in scores.dimension(name).items():
+        flat = torch.empty(len(shortlist.indices))
+        flat[shortlist.indices] = shortlist.scores
+        found[matrix] = flat.view(scores.info.matrices[matrix].shape)
+    return found
+
+
+def test_scores_of_examples_in_memory(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    scores = score(tiny_llama, tiny_tokenizer, DATA, shortlist=1.0, prompt_format="raw")
+    encoder = Encoder(tiny_tokenizer, "raw")
+    for name, examples in DATA.items():
+        expected = brute_force(tiny_llama, [encoder.encode(one) for one in examples], "mlp")
+        for matrix, actual in as_matrices(scores, name).items():
+            torch.testing.assert_close(
+                actual.double(), expected[matrix], rtol=2e-4, atol=1e-5 * float(actual.max())
+            )
+        assert scores.info.dimensions[name].examples == len(examples)
+        assert scores.info.dimensions[name].source == "memory"
+    weight = dict(tiny_llama.named_parameters())["model.layers.1.mlp.down_proj.weight"]
+    shortlist = scores.dimension("privacy")["model.layers.1.mlp.down_proj"]
+    assert torch.equal(shortlist.weights, weight.detach().flatten()[shortlist.indices])
+
+
+def test_shortlists_are_the_beginning_of_longer_ones(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    short = score(tiny_llama, tiny_tokenizer, {"one": DATA["fairness"]}, shortlist=0.01)
+    whole = score(tiny_llama, tiny_tokenizer, {"one": DATA["fairness"]}, shortlist=1.0)
+    for matrix, shortlist in short.dimension("one").items():
+        assert len(shortlist.indices) == 16  # of 32 · 48
+        assert torch.equal(shortlist.indices, whole.dimension("one")[matrix].indices[:16])
+
+
+def test_a_file_and_memory_give_the_same(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": one.prompt, "response": one.response} for one in DATA["fairness"]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = score(
+        tiny_llama, tiny_tokenizer, {"file": path, "memory": DATA["fairness"]}, num_samples=6
+    )
+    for matrix, shortlist in scores.dimension("file").items():
+        other = scores.dimension("memory")[matrix]
+        assert set(shortlist.indices.tolist()) == set(other.indices.tolist())
+    assert scores.info.dimensions["file"].source == str(path)
+
+
+def test_finished_dimensions_are_not_scored_again(
+    tiny_llama: PreTrainedModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "scores"
+    score(tiny_llama, tiny_tokenizer, {"fairness": DATA["fairness"]}, out=out)
+    scored = []
+    original = score.__globals__["score_dimension"]
+
+    def watched(job, team, partial):  # type: ignore[no-untyped-def]
+        scored.append(job.name)
+        return original(job, team, partial)
+
+    monkeypatch.setitem(score.__globals__, "score_dimension", watched)
+    both = score(tiny_llama, tiny_tokenizer, DATA, out=out)
+    assert scored == ["privacy", "general"]
+    assert both.dimensions == ("fairness", "privacy", "general")
+    assert not (out / "partial").exists()
+    loaded = Scores.load(out)
+    fresh = score(tiny_llama, tiny_tokenizer, DATA)
+    for name in (*DATA, CONTROL):
+        for matrix, shortlist in loaded.shortlists[name].items():
+            assert torch.equal(shortlist.indices, fresh.shortlists[name][matrix].indices)
+            assert torch.equal(shortlist.scores, fresh.shortlists[name][matrix].scores)
+
+
+def test_changed_settings_are_refused_by_name(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    one = {"fairness": DATA["fairness"]}
+    score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64)
+    with pytest.raises(SettingsError, match="max_length was 64 and is now 128"):
+        score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=128)
+    with pytest.raises(SettingsError, match="data of fairness was"):
+        score(
+            tiny_llama, tiny_tokenizer, {"fairness": DATA["general"]}, out=tmp_path, max_length=64
+        )
+    with pytest.raises(SettingsError, match="statistic of fairness was 'abs' and is now 'contr"):
+        score(
+            tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64, contrast=("fairness",)
+        )
+    with torch.no_grad():
+        next(tiny_llama.parameters()).mul_(2)
+    with pytest.raises(SettingsError, match="model was"):
+        score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64)
+
+
+def test_damaged_shortlists_are_named(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    score(tiny_llama, tiny_tokenizer, {"one": DATA["fairness"]}, out=tmp_path)
+    path = tmp_path / "shortlists.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(FileFormatError, match="shortlists.safetensors is damaged"):
+        score(tiny_llama, tiny_tokenizer, {"one": DATA["fairness"]}, out=tmp_path)
+
+
+def test_the_control_pool_follows_the_seed(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    def pool(seed: int) -> Tensor:
+        scores = score(
+            tiny_llama, tiny_tokenizer, {"one": DATA["fairness"]}, seed=seed, shortlist=0.05
+        )
+        return torch.stack([one.indices for one in scores.shortlists[CONTROL].values()])
+
+    assert torch.equal(pool(0), pool(0))
+    assert not torch.equal(pool(0), pool(1))
+    first, second = pool(0)[:2]
+    assert not torch.equal(first, second)  # matrices of one shape get positions of their own
+    assert len(first.unique()) == len(first)
+
+
+def test_the_model_is_left_as_it_was(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tiny_llama.train()
+    frozen = next(tiny_llama.parameters()).requires_grad_(False)
+    other = list(tiny_llama.parameters())[1]
+    other.grad = torch.ones_like(other)
+    before = {name: value.clone() for name, value in tiny_llama.state_dict().items()}
+    score(tiny_llama, tiny_tokenizer, {"one": DATA["fairness"]})
+    assert tiny_llama.training
+    assert not frozen.requires_grad
+    assert other.requires_grad
+    assert other.grad is not None
+    assert bool((other.grad == 1).all())
+    assert not any(module._forward_hooks for module in tiny_llama.modules())
+    for name, value in tiny_llama.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+# --- good against bad responses -------------------------------------------------------------
+
+
+def test_contrast_is_the_mean_over_pairs_of_the_difference(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    pairs = DATA["fairness"]
+    scores = score(
+        tiny_llama, tiny_tokenizer, {"fairness": pairs, "general": DATA["general"]},
+        shortlist=1.0, contrast=("fairness",),
+    )  # fmt: skip
+    encoder = Encoder(tiny_tokenizer)
+    good = brute_force(tiny_llama, [encoder.encode(one) for one in pairs], "mlp", "signed")
+    bad = brute_force(
+        tiny_llama,
+        [encoder.encode(replace(one, response=one.bad_response or "")) for one in pairs],
+        "mlp",
+        "signed",
+    )
+    for matrix, actual in as_matrices(scores, "fairness").items():
+        expected = good[matrix] - bad[matrix]
+        torch.testing.assert_close(
+            actual.double(), expected, rtol=2e-4, atol=1e-4 * float(expected.abs().max())
+        )
+    assert scores.info.dimensions["fairness"].statistic == "contrast"
+    assert scores.info.dimensions["fairness"].examples == len(pairs)
+    assert scores.info.dimensions["general"].statistic == "abs"
+    assert all(bool((one.scores >= 0).all()) for one in scores.dimension("general").values())
+
+
+def test_zeroing_a_neuron_of_high_contrast_favours_the_good_responses(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    from declutch.models.forward import collate, example_losses
+
+    pairs = DATA["privacy"]
+    scores = score(tiny_llama, tiny_tokenizer, {"privacy": pairs}, contrast=("privacy",))
+    encoder = Encoder(tiny_tokenizer)
+
+    @torch.no_grad()
+    def advantage() -> float:
+        good = collate([encoder.encode(one) for one in pairs])
+        bad = collate([encoder.encode(replace(o, response=o.bad_response or "")) for o in pairs])
+        difference = example_losses(tiny_llama, bad) - example_losses(tiny_llama, good)
+        return float(difference.mean())
+
+    before = advantage()
+    parameters = dict(tiny_llama.named_parameters())
+    for matrix in find_matrices(tiny_llama, "mlp").matrices:
+        shortlist = scores.dimension("privacy")[matrix.name]
+        weight = parameters[matrix.parameter].detach().view(-1)
+        # A hundredth of the way to zero, where first order holds.
+        weight[shortlist.indices[0]] *= 0.99
+        assert advantage() - before == pytest.approx(0.01 * float(shortlist.scores[0]), rel=0.2)
+        weight[shortlist.indices[0]] = shortlist.weights[0]
+
+
+def test_a_pair_is_used_whole_or_not_at_all(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    pairs = [*DATA["fairness"], Example("fox " * 90, "dog", "long", "fox")]
+    scores = score(
+        tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",), max_length=64
+    )
+    assert scores.info.dimensions["fairness"].examples == len(DATA["fairness"])
+    assert scores.info.dimensions["fairness"].left_out == 1
+
+
+def test_contrast_without_bad_responses_is_refused(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    pairs = [*DATA["fairness"], Example("fox", "dog", "single")]
+    with pytest.raises(DataError, match=r"1 of 7 examples have none \(first single\)"):
+        score(tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",))
+    with pytest.raises(SettingsError, match="--contrast privacy is not among the dimensions"):
+        score(tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("privacy",))
+
+
+def test_the_contrast_rule_takes_what_is_positive_everywhere_and_not_excluded(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    scores = score(
+        tiny_llama, tiny_tokenizer, DATA, shortlist=1.0, contrast=("fairness", "privacy")
+    )
+    patch = locate(scores, ["fairness", "privacy"], ["general"], ratio=0.2, rule="contrast")
+    assert len(patch)
+    fairness, privacy, general = (as_matrices(scores, name) for name in DATA)
+    for matrix, indices in patch.indices.items():
+        k = int(0.2 * fairness[matrix].numel())
+        tops = [set(one[matrix].flatten().topk(k).indices.tolist()) for one in (fairness, privacy)]
+        excluded = set(general[matrix].flatten().topk(k).indices.tolist())
+        assert set(indices.tolist()) == (tops[0] & tops[1]) - excluded
+    # With a ratio of 1 only the sign is left to choose by.
+    patch = locate(scores, ["fairness", "privacy"], ratio=1, rule="contrast")
+    positive = sum(
+        int(((fairness[name] > 0) & (privacy[name] > 0)).sum()) for name in fairness
+    )
+    assert len(patch) == positive
+
+
+def test_the_contrast_rule_needs_contrasted_dimensions(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    scores = score(tiny_llama, tiny_tokenizer, DATA, contrast=("fairness",))
+    with pytest.raises(SettingsError, match="needs privacy scored by «contrast»"):
+        locate(scores, ["fairness", "privacy"], ratio=1e-3, rule="contrast")
