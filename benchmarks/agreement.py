@@ -25,8 +25,8 @@ class Agreement:
         matrices: how many were compared.
         positions: chosen positions over all matrices.
         same: matrices with exactly the same positions.
-        ties: positions chosen by one way alone, whose scores in both are within rounding of the
-            last chosen one.
+        ties: positions chosen by one way alone, whose scores in both ways and the last chosen
+            ones' are all the same within rounding.
         differences: those chosen by one way alone for any other reason.
     """
 
@@ -51,12 +51,14 @@ def compare(first: Path, second: Path, sizes: dict[str, int]) -> Agreement:
         for position in sorted(tops[0] ^ tops[1]):
             scores = [ranked.get(position) for ranked in (one[name], other[name])]
             entry = {"matrix": name, "position": position, "scores": scores, "last chosen": limits}
-            tied = all(
-                score is not None and abs(score - limit) <= ROUNDING * limit
-                for score, limit in zip(scores, limits, strict=True)
-            )
+            tied = _rounds_to_one([*scores, *limits])
             (agreement.ties if tied else agreement.differences).append(entry)
     return agreement
+
+
+def _rounds_to_one(scores: list[float | None]) -> bool:
+    known = [score for score in scores if score is not None]
+    return len(known) == len(scores) and max(known) - min(known) <= ROUNDING * max(known)
 
 
 def _read(path: Path) -> dict[str, Ranked]:

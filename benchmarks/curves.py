@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,14 @@ def _steps(most: int) -> list[int]:
 
 def measure(bench: Bench, repeats: int) -> list[dict[str, Any]]:
     """The best time of each way at each point."""
-    rows = [
-        {"curve": curve, "at": at, "way": way, "seconds": float("inf"), "tokens": one.tokens,
-         "examples": len(one.examples)}
-        for curve, entries in points(bench).items() for at, one in entries for way in CURVES
-    ]  # fmt: skip
-    benches = [one for entries in points(bench).values() for _, one in entries for _ in CURVES]
+    rows: list[dict[str, Any]] = []
+    benches: list[Bench] = []
+    for curve, entries in points(bench).items():
+        for at, one in entries:
+            for way in CURVES:
+                size = {"examples": len(one.examples), "tokens": one.tokens}
+                rows.append({"curve": curve, "at": at, "way": way, "seconds": inf, **size})
+                benches.append(one)
     warm = replace(bench, examples=bench.examples[:2])
     for way in CURVES:
         WAYS[way](warm)

@@ -28,7 +28,12 @@ from declutch.data.encoding import EncodedExample
 from declutch.models.matrices import find_matrices
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team
-from declutch.scoring.memory import format_size, make_plan, state_bytes
+from declutch.scoring.memory import (
+    format_size,
+    hold_no_freed_memory,
+    make_plan,
+    state_bytes,
+)
 from declutch.scoring.methods import Importance
 from declutch.scoring.partial import Partial
 from declutch.scoring.shortlists import Shortlist
@@ -60,7 +65,8 @@ def build(layers: int, hidden: int, device: str) -> nn.Module:
         num_attention_heads=8,
         num_key_value_heads=2,
     )
-    return LlamaForCausalLM(config).eval().to(device)
+    model: nn.Module = LlamaForCausalLM(config).eval().to(device)
+    return model
 
 
 def make_examples(count: int, length: int) -> list[EncodedExample]:
@@ -123,10 +129,10 @@ def digest(shortlists: dict[str, Shortlist]) -> str:
 def measure(
     share: float | None,
     *,
-    layers: int = 16,
+    layers: int = 12,
     hidden: int = 512,
-    examples: int = 16,
-    length: int = 16,
+    examples: int = 4,
+    length: int = 8,
     device: str = "cpu",
 ) -> Row:
     """Plan and run one dimension, and see how much memory it took."""
@@ -135,6 +141,8 @@ def measure(
     method, data = Importance(), make_examples(examples, length)
     sums = sum(state_bytes(method, matrix) for matrix in matrices)
     limit = int(sums * share) if share else None
+    if limit:
+        hold_no_freed_memory()
     # What libraries set up on first use is no part of a run's memory.
     make_plan(model, method, matrices[:1], data)
     started = time.monotonic()
@@ -156,10 +164,10 @@ def measure(
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--examples", type=int, default=16)
-    parser.add_argument("--length", type=int, default=16)
+    parser.add_argument("--examples", type=int, default=4)
+    parser.add_argument("--length", type=int, default=8)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--share", type=float, help="run one limit and print JSON")
     options = vars(parser.parse_args())

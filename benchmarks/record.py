@@ -47,7 +47,7 @@ def machine() -> dict[str, Any]:
 
 
 def summarise(runs: dict[str, list[dict[str, Any]]], blocks: int) -> dict[str, dict[str, Any]]:
-    """Best and median time, speed and memory of each way; the per-layer one scaled to all layers."""
+    """Best and median time, speed and memory of each way; per layer, scaled to all layers."""
     ways: dict[str, dict[str, Any]] = {}
     for way, outcomes in runs.items():
         layers = outcomes[0]["layers"]
@@ -62,11 +62,11 @@ def summarise(runs: dict[str, list[dict[str, Any]]], blocks: int) -> dict[str, d
             "layers_timed": len(layers) or blocks,
             "layers": blocks,
         }
-    for way in ways.values():
+    for one in ways.values():
         if "plain" in ways:
-            way["ratio_to_plain"] = way["best"] / ways["plain"]["best"]
+            one["ratio_to_plain"] = one["best"] / ways["plain"]["best"]
         if "per_layer" in ways:
-            way["times_faster_than_per_layer"] = ways["per_layer"]["best"] / way["best"]
+            one["times_faster_than_per_layer"] = ways["per_layer"]["best"] / one["best"]
     return ways
 
 
@@ -118,7 +118,8 @@ def _notes(result: dict[str, Any]) -> str:
         beyond = ours["peak_bytes"] - measured["weights_bytes"] - measured["accumulator_bytes"]
         notes.append(
             f"declutch's peak is the weights ({format_size(measured['weights_bytes'])}), the sums "
-            f"({format_size(measured['accumulator_bytes'])}) and {format_size(max(beyond, 0))}."
+            f"({format_size(measured['accumulator_bytes'])}) and {format_size(max(beyond, 0))} "
+            "(Python, its libraries and activations)."
         )
     if disk["ours_bytes"]:
         notes.append(

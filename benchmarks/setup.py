@@ -112,13 +112,14 @@ def random_model(shape: str, device: str, dtype: str) -> PreTrainedModel:
         kind = torch.bfloat16
     with torch.device(device):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=kind)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def random_examples(
     count: int, vocabulary: int, seed: int, lengths: Sequence[int] = ()
 ) -> tuple[EncodedExample, ...]:
-    """Examples of random tokens, the second half of each counted; lengths are random if not given."""
+    """Examples of random tokens, the second half of each counted; lengths at random by default."""
     generator = random.Random(seed)
     lengths = lengths or [generator.randint(SHORTEST, LONGEST) for _ in range(count)]
     examples = []

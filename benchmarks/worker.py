@@ -20,7 +20,7 @@ from declutch.files import write_json
 
 
 def warm_up(bench: Bench, way: str) -> None:
-    """Let lazy initialisation happen before the clock starts; on a GPU, tuning and compiling too."""
+    """Let lazy initialisation happen before the clock starts; on a GPU, compiling and tuning."""
     if bench.spec.device.startswith("cuda"):
         examples = bench.examples
     else:

@@ -10,7 +10,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from declutch.errors import FileFormatError
 
@@ -57,12 +57,34 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 
 def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Append one JSON value a line and flush it to disk, so that an interrupted run can go on."""
+    """Append one JSON value a line and flush it to disk, so that an interrupted run can go on.
+
+    A last line without a newline, left by a killed process, is dropped first.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with path.open("a+b") as file:
+        _drop_torn_tail(file)
+        file.write(text.encode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _drop_torn_tail(file: BinaryIO) -> None:
+    """Cut a file after its last newline."""
+    end = file.seek(0, os.SEEK_END)
+    position = end
+    while position:
+        start = max(0, position - 4096)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            position = start + newline + 1
+            break
+        position = start
+    if position < end:
+        file.truncate(position)
 
 
 def read_json(path: Path) -> Any:
@@ -75,6 +97,8 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileFormatError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise FileFormatError(f"{path} can't be read: {error.strerror}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} is not valid JSON: {error}.") from error
 
@@ -88,9 +112,12 @@ def read_jsonl(path: Path, *, drop_torn_tail: bool = False) -> list[Any]:
         FileFormatError: the file is missing, or a line is not valid JSON.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        # In bytes: a torn line may end within a character.
+        lines = Path(path).read_bytes().split(b"\n")
     except FileNotFoundError as error:
         raise FileFormatError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise FileFormatError(f"{path} can't be read: {error.strerror}.") from error
     if drop_torn_tail:
         lines = lines[:-1]
     rows = []
@@ -98,8 +125,8 @@ def read_jsonl(path: Path, *, drop_torn_tail: bool = False) -> list[Any]:
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            rows.append(json.loads(line.decode("utf-8")))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise FileFormatError(f"{path}, line {number}: not valid JSON ({error}).") from error
     return rows
 

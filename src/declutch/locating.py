@@ -315,7 +315,7 @@ def check_options(
         SettingsError: one is not.
     """
     name, _, argument = rule.partition(":")
-    if name not in RULES or (name == "single") != bool(argument):
+    if name not in RULES or (name == "single") != bool(argument) or rule.endswith(":"):
         raise SettingsError(
             f"--rule «{rule}» is unknown; give one of "
             f"{', '.join(r if r != 'single' else 'single:<dimension>' for r in RULES)}."
@@ -368,7 +368,7 @@ def ratio_notes(matrices: Mapping[str, MatrixInfo], ratio: float, scope: Scope) 
     if len(empty) == len(sizes):
         raise SettingsError(
             f"Nothing would be selected: {fact}. The smallest ratio that selects something here "
-            f"is {_round_up(smallest):.2g}; 1e-5 to 1e-4 suit a model of this size."
+            f"is {_round_up(smallest):.2g}; a hundred times that gives a k of about 100."
         )
     return [f"{fact}; {_round_up(1 / min(empty)):.2g} would reach all of them"]
 

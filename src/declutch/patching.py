@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch
-from declutch.files import atomic_path, write_json
+from declutch.files import atomic_path, sha256_json, write_json
 from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.matrices import WeightMatrix, resolve
@@ -71,7 +71,11 @@ class Patch:
         selection: Mapping[str, NDArray[np.int64]],
         shortlists: Mapping[str, Mapping[str, Shortlist]],
     ) -> Patch:
-        """Make a patch of positions whose original values the shortlists hold."""
+        """Make a patch of positions whose original values the shortlists hold.
+
+        Raises:
+            ValueError: a position is in no shortlist, so that its value is not known.
+        """
         indices, original = {}, {}
         for matrix, positions in selection.items():
             ordered = np.sort(positions)
@@ -79,7 +83,9 @@ class Patch:
             where = torch.cat([shortlist.indices for shortlist in known]).numpy()
             values = torch.cat([shortlist.weights for shortlist in known])
             order = np.argsort(where, kind="stable")
-            found = order[np.searchsorted(where[order], ordered)]
+            found = order[np.searchsorted(where[order], ordered).clip(max=len(order) - 1)]
+            if (where[found] != ordered).any():
+                raise ValueError(f"A position chosen in {matrix} is in none of its shortlists.")
             indices[matrix] = torch.from_numpy(ordered)
             original[matrix] = values[torch.from_numpy(found)]
         return cls(info, indices, original)._sealed()
@@ -150,6 +156,8 @@ class Patch:
         original = self.original[matrix].to(dtype)
         if state == "original":
             return original
+        if self.info.scale == 0:
+            return torch.zeros_like(original)  # not −0.0, and not NaN where a weight is infinite
         return (original.float() * self.info.scale).to(dtype)
 
     def _views(self, model: nn.Module) -> dict[WeightMatrix, Tensor]:
@@ -337,7 +345,11 @@ class Patch:
         return Patch(info, self.indices, self.original)
 
     def _checksum(self) -> str:
-        digest = sha256(f"{self.info.model.fingerprint} {self.info.scale!r}".encode())
+        # Not what may be worded anew; and a field that a later version adds must not change it.
+        facts = self.info.model_dump(
+            mode="json", exclude={"checksum", "versions", "notes"}, exclude_defaults=True
+        )
+        digest = sha256(sha256_json(facts).encode())
         for name in sorted(self.indices):
             digest.update(name.encode())
             digest.update(self.indices[name].numpy().tobytes())

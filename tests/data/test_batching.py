@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def test_batches(lengths: list[int], budget: int, most: int | None) -> None:
 @given(lengths=LENGTHS, budget=st.integers(1, 200), most=st.none() | st.integers(1, 8))
 def test_no_batch_ends_before_it_must(lengths: list[int], budget: int, most: int | None) -> None:
     batches = length_batches(lengths, budget, most)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         full = lengths[batch[0]] * (len(batch) + 1) > budget
         assert full or len(batch) == most, (batch, following)
 

@@ -138,14 +138,6 @@ def test_margins_and_perplexity_are_paired(comparison: Comparison) -> None:
     assert perplexity.improved is False
 
 
-def test_holm_is_over_all_tests(comparison: Comparison) -> None:
-    tested = [row for row in comparison.rows if row.p is not None]
-    assert len(tested) == len(comparison.rows)
-    assert [row.p_holm for row in tested] == list(
-        statistics.holm([row.p for row in tested if row.p is not None])
-    )
-
-
 def test_nothing_changed_is_nothing_seen(before: Path) -> None:
     for row in compare(before, before).rows:
         assert row.difference == 0
@@ -223,3 +215,27 @@ def test_damage_is_named(before: Path, after: Path) -> None:
 def test_unknown_row(comparison: Comparison) -> None:
     with pytest.raises(SettingsError, match="margin/privacy"):
         comparison.row("nonesuch")
+
+
+def test_effects_and_prompts_needed(comparison: Comparison) -> None:
+    row = comparison.row("awareness/privacy/fake")
+    # 3 aware of 11 before, 9 after.
+    assert (row.gained, row.lost, row.n_pairs) == (7, 1, 11)
+    assert row.effect == pytest.approx(statistics.cohens_h(9 / 11, 3 / 11))
+    assert row.effect_name == "Cohen's h"
+    assert row.prompts_needed == statistics.prompts_needed(6 / 11, 8 / 11)
+    margin = comparison.row("margin/privacy")
+    assert margin.effect_name == "d_z"
+    assert margin.effect == pytest.approx(statistics.cohens_dz([0.1, -0.2, 0.3], [0.3, 0.1, 0.4]))
+    assert margin.prompts_needed is None
+    unchanged = comparison.row("empty/privacy")
+    assert (unchanged.effect, unchanged.prompts_needed) == (0.0, None)
+
+
+def test_holm_is_taken_family_by_family(comparison: Comparison) -> None:
+    main = ("awareness", "over_refusal", "margin", "perplexity", "capability")
+    rows = [row for row in comparison.rows if row.before.group in main and row.p is not None]
+    assert len(rows) >= 5
+    assert [row.p_holm for row in rows] == list(statistics.holm([row.p or 0 for row in rows]))
+    kinds = [row for row in comparison.rows if row.before.group == "reply_kinds"]
+    assert [row.p_holm for row in kinds] == list(statistics.holm([row.p or 0 for row in kinds]))

@@ -75,7 +75,7 @@ def test_unbiased_is_near_zero_for_independent_samples_and_biased_is_not() -> No
     assert abs(values.mean()) < 3 * values.std() / np.sqrt(200)
     assert min(found["biased"]) > 10 * abs(values.mean())
     same = hsic.gaussian_gram(sample(20, 30, 0))
-    assert hsic.hsic(same, same) > 10 * values.max()
+    assert hsic.hsic(same, same) > 5 * values.max()
     assert hsic.alignment(same, same) == pytest.approx(1)
 
 
@@ -119,7 +119,8 @@ def test_permuted_products_are_those_of_permuted_samples() -> None:
 
 
 def test_p_is_uniform_for_independent_pairs_and_small_for_dependent_ones() -> None:
-    found, dependent = [], []
+    found: list[float] = []
+    dependent: list[float] = []
     for seed in range(150):
         x, y = sample(15, 2, seed), sample(15, 2, 5000 + seed)
         orders = hsic.permutations(15, 39, seed)

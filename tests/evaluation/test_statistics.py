@@ -221,3 +221,12 @@ def test_prompts_needed_reaches_its_power() -> None:
 def test_prompts_needed_refuses_the_impossible() -> None:
     with pytest.raises(ValueError, match="discordant"):
         statistics.prompts_needed(0.2, 0.1)
+
+
+def test_cohens_dz() -> None:
+    # Differences 1, 2, 3: mean 2, standard deviation 1.
+    assert statistics.cohens_dz([0, 0, 0], [1, 2, 3]) == pytest.approx(2.0)
+    assert statistics.cohens_dz([1, 2, 3], [0, 0, 0]) == pytest.approx(-2.0)
+    assert statistics.cohens_dz([0.0], [1.0]) is None
+    assert statistics.cohens_dz([0.1, 0.2, 0.3], [0.2, 0.3, 0.4]) is None
+    assert statistics.cohens_dz([1, 1], [1, 1]) is None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from declutch.models.fingerprint import checksum, checksum_change, fingerprint, float_bits
 from declutch.models.identity import describe
 from tests.conftest import build_model
+from tests.models.widths import in_dtype
 
 
 def small(seed: int = 0) -> nn.Module:
@@ -20,7 +21,7 @@ def small(seed: int = 0) -> nn.Module:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_narrow_model_and_its_widened_copy_are_one(dtype: torch.dtype) -> None:
-    narrow = build_model("llama").to(dtype)
+    narrow = in_dtype(build_model("llama"), dtype)
     before = fingerprint(narrow)
     assert fingerprint(narrow.float()) == before
     assert fingerprint(build_model("llama")) != before
@@ -52,15 +53,15 @@ def test_swapped_weights() -> None:
 
 
 def test_swapped_matrices_names_and_shapes() -> None:
-    square = nn.ModuleDict({"a": nn.Linear(4, 4, bias=False), "b": nn.Linear(4, 4, bias=False)})
-    original = fingerprint(square)
-    assert fingerprint(nn.ModuleDict({"a": square["b"], "b": square["a"]})) != original
-    assert fingerprint(nn.ModuleDict({"a": square["a"], "c": square["b"]})) != original
+    one, other = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+    original = fingerprint(nn.ModuleDict({"a": one, "b": other}))
+    assert fingerprint(nn.ModuleDict({"a": other, "b": one})) != original
+    assert fingerprint(nn.ModuleDict({"a": one, "c": other})) != original
     flat = nn.Linear(8, 2, bias=False)
     with torch.no_grad():
-        flat.weight.copy_(square["a"].weight.detach().view(2, 8))
-    original = fingerprint(square["a"])
-    assert checksum(flat.weight) == checksum(square["a"].weight)
+        flat.weight.copy_(one.weight.detach().view(2, 8))
+    original = fingerprint(one)
+    assert checksum(flat.weight) == checksum(one.weight)
     assert fingerprint(flat) != original
 
 
@@ -117,7 +118,7 @@ def test_the_layout_in_memory_makes_no_difference() -> None:
 
 
 def test_describe() -> None:
-    model = build_model("llama").to(torch.bfloat16)
+    model = in_dtype(build_model("llama"), torch.bfloat16)
     info = describe(model, "me/mine")
     assert (info.id, info.dtype) == ("me/mine", "bfloat16")
     assert info.fingerprint == fingerprint(model)

@@ -16,6 +16,7 @@ from declutch.errors import ModelError, SettingsError
 from declutch.models.fingerprint import fingerprint
 from declutch.models.loading import ModelOptions, load_model
 from tests.conftest import build_model, build_tokenizer
+from tests.models.widths import in_dtype
 
 CPU = ModelOptions(device="cpu")
 
@@ -23,7 +24,7 @@ CPU = ModelOptions(device="cpu")
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
-    build_model("llama").to(torch.bfloat16).save_pretrained(folder)
+    in_dtype(build_model("llama"), torch.bfloat16).save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     return folder
 
@@ -31,7 +32,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_a_folder(checkpoint: Path) -> None:
     loaded = load_model(checkpoint, CPU)
     assert loaded.info.id == str(checkpoint)
-    assert loaded.info.fingerprint == fingerprint(build_model("llama").to(torch.bfloat16))
+    assert loaded.info.fingerprint == fingerprint(in_dtype(build_model("llama"), torch.bfloat16))
     assert not loaded.model.training
     assert loaded.tokenizer.chat_template
 

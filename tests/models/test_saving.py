@@ -17,6 +17,7 @@ from declutch.models.loading import ModelOptions, load_model
 from declutch.models.matrices import find_matrices
 from declutch.models.saving import check_on_disk, save_checkpoint
 from tests.conftest import CHAT_TEMPLATE, build_model, build_tokenizer
+from tests.models.widths import in_dtype
 
 Expected = dict[str, tuple[Tensor, Tensor]]
 
@@ -39,7 +40,7 @@ def count(expected: Expected) -> int:
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3", "mixtral", "gpt_oss"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_saved_and_read_back(architecture: str, dtype: torch.dtype, tmp_path: Path) -> None:
-    model = build_model(architecture).to(dtype)
+    model = in_dtype(build_model(architecture), dtype)
     expected = expected_of(model)
     checked = save_checkpoint(tmp_path / "out", model, build_tokenizer(), expected)
     assert checked == count(expected) > 100

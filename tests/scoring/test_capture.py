@@ -41,7 +41,7 @@ def brute_force_of_used(model: PreTrainedModel, target: str, statistic: str) -> 
         for parameter in self.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
-    PreTrainedModel.zero_grad = zero_grad  # type: ignore[method-assign]
+    PreTrainedModel.zero_grad = zero_grad  # type: ignore[method-assign,assignment]
     try:
         return brute_force(model, make_examples(), target, statistic)
     finally:
@@ -62,7 +62,7 @@ def test_a_module_called_twice_counts_its_whole_gradient(tiny_model: Build) -> N
     model = tiny_model("llama")
     mlp = mlp_of(model, 0)
     once = mlp.forward
-    mlp.forward = lambda hidden: once(once(hidden) + hidden)  # type: ignore[method-assign]
+    mlp.forward = lambda hidden: once(once(hidden) + hidden)
     check(model)
 
 
@@ -86,19 +86,19 @@ def test_tokens_of_several_examples_mixed_are_taken_one_by_one(
         result: Tensor = once(hidden.reshape(-1, hidden.shape[-1]))
         return result.view(hidden.shape)
 
-    mlp.forward = flat  # type: ignore[method-assign]
+    mlp.forward = flat
     with caplog.at_level(logging.INFO, "declutch"):
         check(model)
     lines = [one.message for one in caplog.records if "mixed" in one.message]
-    assert lines == [
-        "model.layers.0.mlp.gate_proj sees tokens of several examples mixed: one example at a time"
-    ] * 2  # once for each statistic, not once a batch
+    # Once for each statistic, not once a batch.
+    line = "model.layers.0.mlp.gate_proj sees tokens of several examples mixed"
+    assert lines == [f"{line}: one example at a time"] * 2
 
 
 def test_an_unused_module_scores_zero(tiny_model: Build) -> None:
     model = tiny_model("llama")
     mlp = mlp_of(model, 1)
-    mlp.forward = lambda hidden: hidden  # type: ignore[method-assign]
+    mlp.forward = lambda hidden: hidden
     check(model)
     scores = ours(model, make_examples(), "mlp")
     assert not scores["model.layers.1.mlp.up_proj"].any()
@@ -108,7 +108,7 @@ def test_a_module_whose_output_is_thrown_away_scores_zero(tiny_model: Build) -> 
     model = tiny_model("llama")
     mlp = mlp_of(model, 1)
     once = mlp.forward
-    mlp.forward = lambda hidden: 0 * once(hidden).detach() + hidden  # type: ignore[method-assign]
+    mlp.forward = lambda hidden: 0 * once(hidden).detach() + hidden
     check(model)
 
 
@@ -124,7 +124,7 @@ def test_a_weight_used_outside_its_module_is_found(
         result: Tensor = mlp.down_proj(functional.silu(gate) * up)  # type: ignore[operator]
         return result
 
-    mlp.forward = by_hand  # type: ignore[method-assign]
+    mlp.forward = by_hand
     with caplog.at_level(logging.INFO, "declutch"):
         check(model)
     assert "1 matrices (model.layers.1.mlp.up_proj.weight, ...) are used outside" in caplog.text

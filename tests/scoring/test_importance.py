@@ -22,9 +22,7 @@ def make_examples(count: int = 5, seed: int = 0) -> list[EncodedExample]:
     for number in range(count):
         prompt, response = 3 + 2 * number, 2 + (number * 3) % 7
         ids = torch.randint(7, 300, (prompt + response,), generator=generator).tolist()
-        examples.append(
-            EncodedExample(tuple(ids), tuple([False] * prompt + [True] * response))
-        )
+        examples.append(EncodedExample(tuple(ids), tuple([False] * prompt + [True] * response)))
     return examples
 
 

@@ -21,7 +21,7 @@ import torch
 from declutch.scoring import kernels, products
 from tests.scoring.interpreted_kernel import CASES, expected, make_inputs
 
-needs_triton = pytest.mark.skipif(kernels.triton is None, reason="triton is not installed")
+needs_triton = pytest.mark.skipif(not kernels.INSTALLED, reason="triton is not installed")
 ROOT = Path(__file__).parents[2]
 
 
@@ -111,7 +111,8 @@ def resource_usage(cubin: Path) -> str:
 def test_module_imports_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     spec = importlib.util.spec_from_file_location("kernels_without_triton", kernels.__file__)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert not module.available("cuda")
@@ -149,10 +150,9 @@ def test_gpu_kernel_equals_the_torch_path(dtype: torch.dtype, absolute: bool) ->
     assert kernels.available(device)
     generator = torch.Generator(device).manual_seed(0)
     lengths, coefficients = (150, 0, 97, 1), (1.0, 1.0, -1.0, 2.0)
-    shape = {"generator": generator, "device": device}
     for out, inner in ((1000, 520), (37, 3584)):
-        x = torch.randn(4, 150, inner, **shape).to(dtype)  # type: ignore[arg-type]
-        delta = torch.randn(4, 150, out, **shape).to(dtype)  # type: ignore[arg-type]
+        x = torch.randn(4, 150, inner, generator=generator, device=device).to(dtype)
+        delta = torch.randn(4, 150, out, generator=generator, device=device).to(dtype)
         for row, length in enumerate(lengths):
             delta[row, length:] = 0
         ours, fallback = (torch.ones(out, inner, device=device) for _ in range(2))

@@ -20,7 +20,7 @@ from declutch.scoring.score import score
 from declutch.scoring.shortlists import CONTROL, Scores
 from tests.scoring.test_importance import brute_force
 
-WORDS = "the quick brown fox tells a secret to the lazy dog".split()
+WORDS = ["the", "quick", "brown", "fox", "tells", "a", "secret", "to", "lazy", "dog"]
 
 
 def make_pairs(count: int, start: int = 0) -> list[Example]:
@@ -131,9 +131,7 @@ def test_changed_settings_are_refused_by_name(
             tiny_llama, tiny_tokenizer, {"fairness": DATA["general"]}, out=tmp_path, max_length=64
         )
     with pytest.raises(SettingsError, match="statistic of fairness was 'abs' and is now 'contr"):
-        score(
-            tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64, contrast=("fairness",)
-        )
+        score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64, contrast=("fairness",))
     with torch.no_grad():
         next(tiny_llama.parameters()).mul_(2)
     with pytest.raises(SettingsError, match="model was"):
@@ -146,7 +144,7 @@ def test_damaged_shortlists_are_named(
     score(tiny_llama, tiny_tokenizer, {"one": DATA["fairness"]}, out=tmp_path)
     path = tmp_path / "shortlists.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(FileFormatError, match="shortlists.safetensors is damaged"):
+    with pytest.raises(FileFormatError, match=r"shortlists\.safetensors is damaged"):
         score(tiny_llama, tiny_tokenizer, {"one": DATA["fairness"]}, out=tmp_path)
 
 
@@ -279,9 +277,7 @@ def test_the_contrast_rule_takes_what_is_positive_everywhere_and_not_excluded(
         assert set(indices.tolist()) == (tops[0] & tops[1]) - excluded
     # With a ratio of 1 only the sign is left to choose by.
     patch = locate(scores, ["fairness", "privacy"], ratio=1, rule="contrast")
-    positive = sum(
-        int(((fairness[name] > 0) & (privacy[name] > 0)).sum()) for name in fairness
-    )
+    positive = sum(int(((fairness[name] > 0) & (privacy[name] > 0)).sum()) for name in fairness)
     assert len(patch) == positive
 
 

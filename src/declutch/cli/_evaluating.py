@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from declutch.cli._convert import evaluate_settings, model_options
 from declutch.cli.options import DecodingFlags, EngineFlags, EvaluateFlags, ModelFlags
@@ -28,6 +28,7 @@ class Request:
     decoding: DecodingFlags
     capability: tuple[str, ...]
     capability_limit: int | None
+    dependence: Literal["order", "length", "seeded"] | None
     engine: EngineFlags
     load: ModelFlags
 
@@ -58,6 +59,7 @@ class Request:
             limit=chosen.limit,
             capability=self.capability,
             capability_limit=self.capability_limit,
+            dependence=self.dependence,
             seed=self.decoding.seed,
             patch=self.patch,
             info=loaded.info,
@@ -74,9 +76,10 @@ class Request:
                 f"a patched checkpoint first: declutch apply MODEL {self.patch} -o DIR, and "
                 "evaluate that."
             )
-        if self.capability:
+        if self.capability or self.dependence:
+            flag = "--capability" if self.capability else "--dependence"
             raise SettingsError(
-                f"--capability needs the model's weights, and --engine {name} does not show them. "
+                f"{flag} needs the model's weights, and --engine {name} does not show them. "
                 "Measure it with --engine transformers, into a folder of its own."
             )
         chosen = evaluate_settings(self.evaluation)

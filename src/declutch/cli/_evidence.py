@@ -18,6 +18,7 @@ from declutch.reporting.values import Metric, Row
 if TYPE_CHECKING:
     from declutch.evaluation.compare import Comparison, ComparisonRow
     from declutch.evaluation.results import GuardRecord, Results
+    from declutch.evaluation.wording import WordingRow
 
 # What a change is about; kinds of replies and layers would only make the table longer.
 _TESTED_GROUPS = ("awareness", "over_refusal", "margin", "perplexity", "capability")
@@ -59,16 +60,35 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
     tested = [row for row in comparison.rows if row.test and row.before.group in _TESTED_GROUPS]
     if tested:
         console.print(_tests(tested))
+    if comparison.wording:
+        console.print(_wording(comparison.wording))
     console.print(verdict_text(verdict(rows)))
     _print_notes(console, comparison.notes)
     _print_guards(console, comparison.guards)
+
+
+def _wording(rows: Sequence[WordingRow]) -> Table:
+    """The phrases whose use changed most, times in 1,000 words."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("Phrases found to shift")
+    for title in ("Before", "After", "per 1,000 words, 95 %", "p Holm"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            f"{row.dimension}: {row.phrase}",
+            f"{row.before} ({row.before_replies} replies)",
+            f"{row.after} ({row.after_replies} replies)",
+            f"{row.low:+.1f} to {row.high:+.1f}",
+            formats.p_value(row.p_holm),
+        )
+    return table
 
 
 def _tests(rows: Sequence[ComparisonRow]) -> Table:
     """The paired tests: how many items changed, p before and after Holm, effect, prompts."""
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
-        caption="p Holm: adjusted for all tests of this comparison. Effect: Cohen's h of shares, "
+        caption="p Holm: adjusted for the number of these tests. Effect: Cohen's h of shares, "
         "d_z of means. Prompts needed: to see a difference of this size (power 0.8), if as many "
         "verdicts change.",
         caption_justify="left",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -46,6 +46,14 @@ def evaluate(
         int | None,
         Parameter(group=EVALUATION, help="Items of each task [default: as --limit]."),
     ] = None,
+    dependence: Annotated[
+        Literal["order", "length", "seeded"] | None,
+        Parameter(
+            group=EVALUATION,
+            help="Measure the dependence of two dimensions' representations by layer, with "
+            "prompts paired in this way.",
+        ),
+    ] = None,
     engine: EngineFlags = EngineFlags(),
     baseline: Annotated[
         Path | None,
@@ -74,6 +82,7 @@ def evaluate(
         decoding=decoding,
         capability=capability,
         capability_limit=capability_limit,
+        dependence=dependence,
         engine=engine,
         load=load,
     )

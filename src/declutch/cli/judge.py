@@ -91,6 +91,7 @@ def check(
             group=DATA,
             negative="",
             consume_multiple=False,
+            show_default=False,
             help="NAME=FILE: labels of your own for the dimension NAME, with the columns prompt, "
             "reply and aware (yes or no); repeatable [default: PyRIT's labelled replies].",
         ),

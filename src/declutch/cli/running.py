@@ -28,6 +28,9 @@ def run_command(app: App, tokens: list[str]) -> int:
         return _complain(str(error))
     except CycloptsError as error:
         return _complain(f"{error} See: declutch {_command(app, tokens)}--help")
+    except BrokenPipeError:  # the reader of a pipe has what it wanted (| head)
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from what is on disk.", file=sys.stderr)
         return 130

@@ -1,6 +1,6 @@
 """Turn an example into tokens, and say at which of them the loss is taken.
 
-Formats (DESIGN: ``--prompt-format``):
+Formats (``--prompt-format``):
 
 ``chat``
     The tokenizer's chat template, rendered once and encoded once, so that no second BOS gets in.

@@ -28,17 +28,17 @@ def agreement_metrics(
         if each.kind != "awareness":
             continue
         rows = _rows(each, store)
-        for first, second in combinations(judges, 2):
-            label = labels[each.suite, each.name]
-            metrics.append(
-                _kappa(f"agreement/{label}/{first}~{second}", each, rows, first, second, seed)
-            )
+        label = labels[each.suite, each.name]
+        for pair in combinations(judges, 2):
+            name = f"agreement/{label}/{pair[0]}~{pair[1]}"
+            metrics.append(_kappa(name, each.dimension, rows, pair, seed))
     return metrics
 
 
 def _kappa(
-    name: str, each: PromptSet, rows: Sequence[ReplyRow], first: str, second: str, seed: int
+    name: str, dimension: str, rows: Sequence[ReplyRow], judges: tuple[str, str], seed: int
 ) -> Metric:
+    first, second = judges
     pairs = [(row.verdicts[first].verdict, row.verdicts[second].verdict) for row in rows]
     decided = [pair for pair in pairs if "unparsed" not in pair]
     same = sum(a == b for a, b in decided)
@@ -53,7 +53,7 @@ def _kappa(
     return Metric(
         name=name,
         group="agreement",
-        dimension=each.dimension,
+        dimension=dimension,
         kind="mean",
         value=value,
         total=len(decided),

@@ -15,10 +15,6 @@ from declutch.evaluation.results import GuardRecord, Metric, Results
 from declutch.evaluation.store import differing
 from declutch.evaluation.wording import PER, WordingRow, shift_between
 
-# Groups that describe rather than decide, and have many numbers each: their tests are corrected
-# among themselves, so that they take nothing from the power of the others.
-_DESCRIPTIVE = ("dependence", "wording")
-
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
@@ -29,8 +25,8 @@ class ComparisonRow:
             left out of one side, it is not the difference of the two values shown.
         low, high: its 95 % interval.
         p: exact McNemar for proportions, paired bootstrap for means and perplexity.
-        p_holm: the same, adjusted by Holm for the number of tests in this comparison; dependence
-            and wording, which have many numbers and decide nothing, each among themselves.
+        p_holm: the same, adjusted by Holm for the number of tests of its family in this comparison:
+            what decides is one family; kinds of replies, wording and dependence are one each.
         gained, lost: for proportions, items that came to count and that ceased to.
         test: which test, in words; empty where none was made.
         effect: effect size, signed, after against before: Cohen's h for proportions, d_z for
@@ -247,19 +243,27 @@ def _paired_shares(
     )  # fmt: skip
 
 
+# What a comparison is about: one family of tests. Kinds of replies, wording and layers are looked
+# through for explanations, each as a family of its own; their many tests are no reason to doubt
+# these.
+_MAIN = frozenset({"awareness", "over_refusal", "margin", "perplexity", "capability"})
+
+
 def _adjusted(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
-    families: dict[str, list[float]] = {}
-    for row in rows:
+    """The rows with Holm's adjusted p, family by family."""
+    families: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
         if row.p is not None:
-            families.setdefault(_family(row), []).append(row.p)
-    adjusted = {name: iter(statistics.holm(values)) for name, values in families.items()}
+            group = row.before.group
+            families.setdefault("main" if group in _MAIN else group, []).append(index)
+    adjusted: dict[int, float] = {}
+    for members in families.values():
+        p_values = statistics.holm([rows[index].p or 0.0 for index in members])
+        adjusted.update(zip(members, p_values, strict=True))
     return tuple(
-        row if row.p is None else replace(row, p_holm=next(adjusted[_family(row)])) for row in rows
+        replace(row, p_holm=adjusted[index]) if index in adjusted else row
+        for index, row in enumerate(rows)
     )
-
-
-def _family(row: ComparisonRow) -> str:
-    return row.before.group if row.before.group in _DESCRIPTIVE else ""
 
 
 def _check_settings(first: Side, second: Side) -> None:

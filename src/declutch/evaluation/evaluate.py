@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from declutch.data.encoding import Encoder, PromptFormat
 from declutch.errors import SettingsError
+from declutch.evaluation.agreement import FILE_NAME as DISAGREEMENTS
+from declutch.evaluation.agreement import agreement_metrics, disagreements
 from declutch.evaluation.awareness import (
     collect_replies,
     judge_replies,
@@ -138,7 +140,7 @@ def evaluate(
             run=weights,
         )
     metrics = [
-        *_judged(asked, chosen, store),
+        *_judged(asked, chosen, store, seed),
         *margin_metrics(margin_rows, seed),
         *perplexity_metrics(passage_rows, seed),
         *measured,
@@ -202,7 +204,7 @@ def evaluate_engine(
     }
     store = ReplyStore(directory, run)
     collect_replies(engine, chosen, store)
-    metrics = _judged(asked, chosen, store)
+    metrics = _judged(asked, chosen, store, seed)
     note = (
         "Only replies were measured: the preference margin, perplexity and capability need the "
         "model's weights."
@@ -227,15 +229,22 @@ def _prompt_suite(references: Sequence[str | Suite], tasks: Sequence[str]) -> Su
     return Suite("none") if tasks and not references else load_suites(references)
 
 
-def _judged(judges: Sequence[Judge], suite: Suite, store: ReplyStore) -> list[Metric]:
+def _judged(judges: Sequence[Judge], suite: Suite, store: ReplyStore, seed: int) -> list[Metric]:
     """Metrics of the replies, once each judge has judged them."""
     for judge in judges:
         judge_replies(judge, suite, store)
     store.save(suite_keys(suite))
+    names = [judge.name for judge in judges]
+    if store.directory is not None:
+        if len(names) > 1:
+            write_jsonl(store.directory / DISAGREEMENTS, disagreements(suite, store, names))
+        else:  # of an earlier time with more judges
+            (store.directory / DISAGREEMENTS).unlink(missing_ok=True)
     sets = {(s.suite, s.name): s.dimension for s in suite.prompt_sets if s.kind == "awareness"}
     return [
-        *reply_metrics(suite, store, [judge.name for judge in judges]),
-        *wording_metrics(replies_by_dimension(store, sets)),
+        *reply_metrics(suite, store, names),
+        *agreement_metrics(suite, store, names, seed),
+        *wording_metrics(replies_by_dimension(store, sets), seed=seed),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from declutch.errors import FileFormatError
 from declutch.evaluation.capability_store import capability_values
-from declutch.evaluation.dependence import DependenceRow, read_dependence
+from declutch.evaluation.dependence import ROWS_FILE, DependenceRow, read_dependence
 from declutch.evaluation.results import Metric, Results
 from declutch.evaluation.store import ReplyRow, read_replies
 from declutch.evaluation.wording import (
@@ -50,7 +50,9 @@ class Side:
 
     @cached_property
     def dependence(self) -> dict[str, DependenceRow]:
-        """All rows of ``dependence.jsonl``, by their metric's name."""
+        """All rows of ``dependence.jsonl``, by their metric's name; none where it is not there."""
+        if not (self.directory / ROWS_FILE).exists():
+            return {}
         return {row.name: row for row in read_dependence(self.directory)}
 
     def rows(self, name: str, keys: Sequence[str]) -> list[dict[str, Any]]:

@@ -221,7 +221,7 @@ class TransformersEngine:
     def _config(self) -> GenerationConfig:
         from transformers import GenerationConfig
 
-        return GenerationConfig(  # type: ignore[no-untyped-call]
+        return GenerationConfig(
             do_sample=False,
             num_beams=1,
             max_new_tokens=self.decoding.max_new_tokens,
@@ -265,7 +265,7 @@ def greedy(model: PreTrainedModel, config: GenerationConfig) -> Iterator[Generat
     """
     own, training = model.generation_config, model.training
     model.generation_config = config
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     try:
         yield config
     finally:

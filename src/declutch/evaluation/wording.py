@@ -88,7 +88,7 @@ def awareness_sets(results: Results) -> dict[tuple[str, str], str]:
     return {
         (each["suite"], each["set"]): each["dimension"]
         for each in results.settings.get("sets", [])
-        if each["kind"] == "awareness"
+        if each["kind"] == "awareness" and "dimension" in each
     }
 
 
@@ -288,8 +288,15 @@ class _Candidate:
     z: float
 
     def repeats(self, other: _Candidate) -> bool:
-        """Whether it says again what an overlapping, stronger phrase says: mostly its change."""
-        overlaps = occurrences(other.gram, self.gram) or occurrences(self.gram, other.gram)
+        """Whether it says again what an overlapping, stronger phrase says: mostly its change.
+
+        Two phrases overlap where one is in the other, or where they share two words in a row.
+        """
+        overlaps = (
+            occurrences(other.gram, self.gram)
+            or occurrences(self.gram, other.gram)
+            or set(_grams(self.gram, 2)) & set(_grams(other.gram, 2))
+        )
         return bool(overlaps) and abs(self.change - other.change) < 0.5 * abs(other.change)
 
 

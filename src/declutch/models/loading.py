@@ -84,7 +84,7 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 where,
                 dtype=_dtype(options, device),
                 device_map=options.device_map or device,
@@ -93,7 +93,8 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
             )
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(_explain(reference, error)) from error
-    if missing := sorted(report["missing_keys"]):
+    model: PreTrainedModel = loaded[0]
+    if missing := sorted(loaded[1]["missing_keys"]):
         raise ModelError(
             f"{reference} is incomplete: {len(missing)} weights of {type(model).__name__} are not "
             f"in it ({', '.join(missing[:3])}{', ...' if missing[3:] else ''}), and would be "

@@ -252,8 +252,8 @@ def refuse_unusable(model: nn.Module) -> None:
             )
         if hasattr(module, "lora_A") or hasattr(module, "base_layer"):
             raise ModelError(
-                f"{name} carries a LoRA or other adapter. Merge it first (PEFT: model.merge_and_unload()), "
-                "save the merged model, and give declutch that."
+                f"{name} carries a LoRA or other adapter. Merge it first (PEFT: "
+                "model.merge_and_unload()), save the merged model, and give declutch that."
             )
     for name, parameter in model.named_parameters():
         if parameter.is_meta:

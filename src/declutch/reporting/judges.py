@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,24 +12,13 @@ from declutch.evaluation.judges.check import CheckedSet
 from declutch.evaluation.judges.embedding import EmbeddingFacts
 from declutch.evaluation.results import Metric
 
-_COLUMNS = ("accuracy", "precision_aware", "recall_aware", "unparsed")
-
-
-def share(metric: Metric) -> str:
-    """«31/40, 0.78 (0.63 to 0.88)»: count, share and 95 % interval."""
-    if metric.value is None or metric.low is None or metric.high is None:
-        return f"{metric.count}/{metric.total}"
-    return (
-        f"{metric.count}/{metric.total}, {metric.value:.2f} ({metric.low:.2f} to {metric.high:.2f})"
-    )
-
 
 def print_fitted(facts: EmbeddingFacts, out: Path) -> None:
     """The held-out figures of each dimension, and where the judge is."""
     console = Console()
-    table = _table("Held-out replies, each judged without its prompt's other replies (95 %)")
+    table = _table("On replies to prompts that it had not seen")
     for dimension, fitted in facts.dimensions.items():
-        table.add_row(dimension, *_cells(fitted.held_out))
+        _add(table, dimension, fitted.held_out)
     console.print(table)
     for dimension, fitted in facts.dimensions.items():
         console.print(
@@ -46,9 +35,9 @@ def print_fitted(facts: EmbeddingFacts, out: Path) -> None:
 def print_checked(judge: str, found: Iterable[CheckedSet]) -> None:
     """One row a labelled set."""
     console = Console()
-    table = _table(f"«{judge}» against people's labels (95 %)")
+    table = _table(f"«{judge}» against people's labels")
     for each in found:
-        table.add_row(each.labelled.name, *_cells(each.metrics))
+        _add(table, each.labelled.name, each.metrics)
     console.print(table)
     for each in found:
         aware, total = sum(each.labelled.aware), len(each.labelled.aware)
@@ -63,11 +52,20 @@ def print_checked(judge: str, found: Iterable[CheckedSet]) -> None:
 def _table(title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("labels")
-    for column in _COLUMNS:
-        table.add_column(column.replace("_", " of "))
+    table.add_column("figure")
+    table.add_column("count", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("95 %", no_wrap=True)
     return table
 
 
-def _cells(metrics: Iterable[Metric]) -> list[str]:
-    found = {metric.name.rsplit("/", 1)[1]: metric for metric in metrics}
-    return [share(found[column]) for column in _COLUMNS]
+def _add(table: Table, name: str, metrics: Sequence[Metric]) -> None:
+    for metric in metrics:
+        figure = metric.name.rsplit("/", 1)[1].replace("_", " of ")
+        share, interval = "–", ""
+        if metric.value is not None and metric.low is not None and metric.high is not None:
+            share = f"{metric.value:.2f}"
+            interval = f"{metric.low:.2f} to {metric.high:.2f}"
+        table.add_row(name, figure, f"{metric.count}/{metric.total}", share, interval)
+        name = ""
+    table.add_section()

@@ -27,6 +27,8 @@ try:
 except ImportError:  # optional: the «kernels» extra, or CUDA builds of torch, bring it
     triton = None
 
+INSTALLED = triton is not None
+
 log = logging.getLogger("declutch")
 
 # Tensor cores for bf16 begin with Ampere; older GPUs use the PyTorch path.
@@ -93,7 +95,7 @@ def _products(  # type: ignore[no-untyped-def]  # Triton evaluates annotations
     ins = (place // height) * block_in + tl.arange(0, block_in)
 
     sums = tl.zeros((block_out, block_in), tl.float32)
-    for row in range(0, examples):
+    for row in range(examples):
         length = tl.load(lengths_ptr + row)
         product = tl.zeros((block_out, block_in), tl.float32)
         for start in range(0, length, block_tokens):

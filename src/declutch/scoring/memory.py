@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+import sys
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -25,8 +27,10 @@ from declutch.scoring.shortlists import TOP_BYTES
 
 _MARGIN = 0.8  # of the free memory, where no limit is given
 _SLACK = 1.15  # an allocator holds a little more than is asked of it
-_FIXED = 2 << 20  # what libraries keep for themselves
+_FIXED = 4 << 20  # what libraries keep for themselves
 _SHORT = 16  # tokens of the shorter of two passes that tell what a token takes
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_GIVEN_BACK_FROM = 256 << 10
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # Tokens in a batch beyond which nothing gets faster: matrix products are at full speed.
 _ENOUGH_TOKENS = {"cpu": 768, "cuda": 16384}
@@ -64,6 +68,18 @@ def free_memory(device: torch.device) -> int:
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free + cached)
     return int(psutil.virtual_memory().available)
+
+
+def hold_no_freed_memory() -> None:
+    """Make the C library give large blocks back when they are freed (glibc; elsewhere nothing).
+
+    By itself it keeps more and more of them for later, and a process then holds up to half as
+    much again as its tensors. Costs some speed, so it is for runs under a stated limit.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            mallopt(option, _GIVEN_BACK_FROM)
 
 
 @dataclass(frozen=True)

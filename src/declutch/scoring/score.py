@@ -29,7 +29,7 @@ from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
-from declutch.scoring.memory import Plan, make_plan
+from declutch.scoring.memory import Plan, hold_no_freed_memory, make_plan
 from declutch.scoring.methods import Method, get_method
 from declutch.scoring.partial import Partial, read_plan, write_plan
 from declutch.scoring.shortlists import (
@@ -168,6 +168,8 @@ def _score(
         write_plan(kept, key, plan.record())
         return plan
 
+    if memory_limit is not None:
+        hold_no_freed_memory()
     plan = team.on_main(plan_once)
     log.info("Plan: %s", plan.sentence())
     for name in todo:

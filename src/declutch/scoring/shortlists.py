@@ -17,13 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from declutch.errors import DataError, FileFormatError
+from declutch.errors import DataError, FileFormatError, ModelError
 from declutch.files import atomic_path, write_json
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.records import Record, read_record
 
 FORMAT_VERSION = 1
-_TOP_PART = 1 << 18  # entries that topk looks at together
+_TOP_PART = 1 << 17  # entries that topk looks at together
 TOP_BYTES = 20 * _TOP_PART
 CONTROL = "control"  # a seeded random sample of positions, kept as a dimension of its own
 
@@ -73,8 +73,12 @@ class Shortlist:
     weights: Tensor
 
     def top(self, k: int) -> NDArray[np.int64]:
-        """The first ``k`` positions."""
-        return self.indices[:k].numpy()
+        """The first ``k`` positions, fewer where fewer score above zero.
+
+        A neuron that no example reached (an expert that was never chosen) scores zero: it is
+        not important, however small the matrix's other scores.
+        """
+        return self.indices[: min(k, int((self.scores > 0).sum()))].numpy()
 
 
 @dataclass
@@ -172,25 +176,42 @@ def make_shortlist(scores: Tensor, weight: Tensor, fraction: float) -> Shortlist
     Args:
         scores: ``[out, in]`` float32.
         weight: ``[out, in]``, the model's values.
+
+    Raises:
+        ModelError: scores are not finite.
     """
     length = shortlist_length(scores.numel(), fraction)
-    values, indices = _top(scores.reshape(-1), length)
-    # topk promises no order among equals, and differs between devices.
-    by_position = indices.argsort()
-    values, indices = values[by_position], indices[by_position]
+    flat = scores.reshape(-1)
+    if not bool(flat.max().isfinite()):  # the maximum hands on NaN
+        raise ModelError(
+            "Scores are not finite: the model's loss or gradients overflow in this dtype. Load it "
+            "with --dtype bfloat16 or float32."
+        )
+    indices = _top(flat, length)
+    values = flat[indices]
     by_score = values.argsort(descending=True, stable=True)
     indices = indices[by_score]
     return Shortlist(indices.cpu(), values[by_score].cpu(), gather(weight, indices).cpu())
 
 
-def _top(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """``topk`` part by part: on a CPU it copies 16 bytes for each entry that it looks at."""
+def _top(scores: Tensor, length: int) -> Tensor:
+    """Positions of the highest scores, ascending; at the cut the first of equal scores.
+
+    Part by part: on a CPU ``topk`` copies 16 bytes for each entry that it looks at, and of equal
+    scores it takes any.
+    """
     size = _TOP_PART if scores.device.type == "cpu" else scores.numel()
-    parts = [part.topk(min(length, len(part))) for part in scores.split(size)]
-    values = torch.cat([part.values for part in parts])
-    indices = torch.cat([part.indices + number * size for number, part in enumerate(parts)])
-    best = values.topk(length)
-    return best.values, indices[best.indices]
+    parts = scores.split(size)
+    best = torch.cat([part.topk(min(length, len(part))).values for part in parts])
+    cut = best.topk(length).values[-1]
+    above, equal = [], []
+    wanted = length
+    for number, part in enumerate(parts):
+        above.append((part > cut).nonzero()[:, 0] + number * size)
+        equal.append((part == cut).nonzero()[:wanted, 0] + number * size)
+        wanted -= len(equal[-1])
+    higher = torch.cat(above)
+    return torch.cat([higher, torch.cat(equal)[: length - len(higher)]]).sort().values
 
 
 def control_shortlist(weight: Tensor, fraction: float, seed: int, name: str) -> Shortlist:

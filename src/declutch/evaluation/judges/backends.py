@@ -229,7 +229,7 @@ class LocalBackend:
         loaded = self._model()
         ends = end_tokens(loaded.model, loaded.tokenizer)
         ids, mask = self._padded(batch)
-        config = GenerationConfig(  # type: ignore[no-untyped-call]
+        config = GenerationConfig(
             do_sample=False,
             num_beams=1,
             max_new_tokens=max_tokens,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from declutch.extras import require
 from declutch.files import atomic_path, sha256_json, write_json
 from declutch.progress import log
 from declutch.versions import versions as installed_versions
+
+if TYPE_CHECKING:
+    from declutch.data.loading import LoadedData
 
 # Inverse of the penalty; unit vectors need a weaker one than scikit-learn's default of 1.
 STRENGTH = 10.0
@@ -38,8 +41,14 @@ class LabelledReplies:
     contradicted: int = 0
 
     @classmethod
-    def of(cls, aware: Sequence[Example], unaware: Sequence[Example]) -> LabelledReplies:
-        """Join the two; a pair that stands in both is dropped from both."""
+    def of(
+        cls, aware: Sequence[Example], unaware: Sequence[Example], dropped: int = 0
+    ) -> LabelledReplies:
+        """Join the two; a pair that stands in both is dropped from both.
+
+        Args:
+            dropped: doublets that were left out before.
+        """
         labels: dict[tuple[str, str], set[bool]] = {}
         for examples, label in ((aware, True), (unaware, False)):
             for example in examples:
@@ -49,7 +58,7 @@ class LabelledReplies:
             tuple(prompt for prompt, _ in clear),
             tuple(reply for _, reply in clear),
             tuple(next(iter(label)) for label in clear.values()),
-            duplicates=len(aware) + len(unaware) - sum(map(len, labels.values())),
+            duplicates=dropped + len(aware) + len(unaware) - sum(map(len, labels.values())),
             contradicted=len(labels) - len(clear),
         )
 
@@ -81,7 +90,10 @@ def fit_judge(
     fitted: dict[str, Fitted] = {}
     tensors: dict[str, NDArray[np.float32]] = {}
     for dimension, (aware, unaware) in sources.items():
-        labelled = LabelledReplies.of(_examples(aware), _examples(unaware))
+        good, bad = _loaded(aware), _loaded(unaware)
+        labelled = LabelledReplies.of(
+            good.examples, bad.examples, good.report.duplicates + bad.report.duplicates
+        )
         _check(dimension, labelled, folds)
         log.info("Embedding %d replies of %s", len(labelled.replies), dimension)
         vectors = encoder.encode(labelled.replies)
@@ -115,11 +127,11 @@ def fit_judge(
     return facts
 
 
-def _examples(reference: str) -> tuple[Example, ...]:
+def _loaded(reference: str) -> LoadedData:
     from declutch.data.loading import load_examples
     from declutch.data.sources import Source
 
-    return load_examples(Source.parse(reference), num_samples=None).examples
+    return load_examples(Source.parse(reference), num_samples=None)
 
 
 def _check(dimension: str, labelled: LabelledReplies, folds: int) -> None:

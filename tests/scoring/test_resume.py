@@ -1,0 +1,121 @@
+"""A process killed at any moment goes on where it was, to the same bits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from declutch.errors import FileFormatError
+from declutch.files import read_json
+from declutch.scoring.partial import Partial, Progress
+from declutch.scoring.shortlists import Shortlist
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(out: Path, pause: float, interval: float = 0) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.scoring._resume_job", str(out), str(pause)]
+    return subprocess.Popen([*command, str(interval)], cwd=ROOT)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_killed_job_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole, 0, 1000).wait() == 0
+
+    partial = killed / "partial" / "partial.json"
+    reached: list[tuple[str, int, int]] = []
+
+    def somewhere_new() -> bool:
+        if not partial.exists():
+            return False
+        try:
+            info = read_json(partial)
+        except FileFormatError:  # a dimension has just been finished
+            return False
+        here = (info["key"]["dimension"], info["group"], len(info["done"]))
+        if info["done"] and here not in reached and (not reached or here[:2] != reached[-1][:2]):
+            reached.append(here)
+            return True
+        return False
+
+    for _ in range(2):  # once in the first group, once in the second
+        process = start(killed, 0.2)
+        wait_for(somewhere_new, process)
+        process.kill()
+        process.wait()
+    assert [one[1] for one in reached] == [0, 1]
+    assert start(killed, 0).wait() == 0
+
+    assert not (killed / "partial").exists()
+    first, second = (load_file(folder / "shortlists.safetensors") for folder in (whole, killed))
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def some_progress() -> tuple[Progress, dict[str, torch.Tensor]]:
+    shortlist = Shortlist(torch.tensor([3, 1]), torch.tensor([2.0, 1.0]), torch.tensor([0.5, -1.0]))
+    states = {"a.b": torch.arange(6.0).view(2, 3), "c": torch.ones(4)}
+    return Progress(1, (4, 2), 77, {"z": shortlist}), states
+
+
+def test_progress_is_read_back(tmp_path: Path) -> None:
+    progress, states = some_progress()
+    partial = Partial(tmp_path, {"job": 1}, 0)
+    assert partial.load() is None
+    partial.save(Progress(1, (), 77, progress.shortlists), {})
+    partial.save(progress, states)
+    partial.save(Progress(1, (4, 2, 0), 70, progress.shortlists), states)
+    assert len(list(tmp_path.glob("sums-*"))) == 1  # the last set alone
+
+    again = Partial(tmp_path, {"job": 1}, 0)
+    found = again.load()
+    assert found is not None
+    assert (found.group, found.done, found.batch_tokens) == (1, (4, 2, 0), 70)
+    assert torch.equal(found.shortlists["z"].scores, torch.tensor([2.0, 1.0]))
+    empty = {name: torch.zeros_like(state) for name, state in states.items()}
+    again.load_sums(empty)
+    for name, state in states.items():
+        assert torch.equal(empty[name], state)
+    again.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_sums_of_another_job_are_not_used(tmp_path: Path) -> None:
+    progress, states = some_progress()
+    Partial(tmp_path, {"job": 1}, 0).save(progress, states)
+    assert Partial(tmp_path, {"job": 2}, 0).load() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_sums_are_named(tmp_path: Path) -> None:
+    progress, states = some_progress()
+    Partial(tmp_path, {}, 0).save(progress, states)
+    path = next(tmp_path.glob("sums-*")) / "1.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    again = Partial(tmp_path, {}, 0)
+    again.load()
+    with pytest.raises(FileFormatError, match=r"partial sums in .* are damaged"):
+        again.load_sums(states)
+
+
+def test_it_is_due_by_the_interval(tmp_path: Path) -> None:
+    assert Partial(tmp_path, {}, 0).due()
+    assert not Partial(tmp_path, {}, 1000).due()
+    assert not Partial(None, {}, 0).due()  # nowhere to write
