@@ -68,7 +68,8 @@ def build_model(architecture: str, seed: int = 0, **changes: Any) -> PreTrainedM
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0, 0.15)
-    return model.eval()
+    model.eval()
+    return model
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def plain_selection(
         return set.union(*lists) - excluded
     if kind == "single":
         return tops[argument][name] - excluded
-    # docs/paper.md, what the published code does: sorted lists, masks, AND place by place, the first's entries.
+    # docs/paper.md: sorted lists, masks, AND place by place, the first list's entries.
     assert kind == "released"
     chosen = set()
     for entries in zip(*(sorted(one) for one in lists), strict=False):

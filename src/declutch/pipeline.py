@@ -50,7 +50,7 @@ class EvaluateSettings:
 
     suite: tuple[str, ...] = ("bundled",)
     judge: tuple[str, ...] = ("heuristic",)
-    batch_size: int = 16
+    batch_size: int = 32
     max_new_tokens: int = 64
     limit: int | None = None
 
@@ -79,11 +79,17 @@ def demo_settings() -> RunSettings:
         exclude={"general": "bundled:general"},
         score=ScoreSettings(num_samples=48),
         locate=LocateSettings(ratio=1e-5),
-        evaluate=EvaluateSettings(limit=50, max_new_tokens=48),
+        evaluate=EvaluateSettings(limit=50, max_new_tokens=40, batch_size=50),
     )
 
 
-def run(settings: RunSettings, out: Path | str, *, memory_limit: int | None = None) -> ReportPaths:
+def run(
+    settings: RunSettings,
+    out: Path | str,
+    *,
+    memory_limit: int | None = None,
+    checkpoint_interval: float = 300.0,
+) -> ReportPaths:
     """Find the coupled neurons of a model, suppress them, and show what that did.
 
     Returns:
@@ -111,6 +117,7 @@ def run(settings: RunSettings, out: Path | str, *, memory_limit: int | None = No
     scores = score(
         loaded.model, loaded.tokenizer, data,
         settings=settings.score, memory_limit=memory_limit,
+        checkpoint_interval=checkpoint_interval,
         out=out / "scores", model_info=loaded.info,
     )  # fmt: skip
 
@@ -121,6 +128,12 @@ def run(settings: RunSettings, out: Path | str, *, memory_limit: int | None = No
     log.info("%s", patch.summary().split("\n")[0])
     for note in patch.info.notes:
         log.warning("Note: %s", note)
+    if not len(patch):
+        raise SettingsError(
+            f"Nothing to suppress: {patch.info.notes[-1]}. The scores are kept in "
+            f"{out / 'scores'}: try larger ratios with «declutch locate», then run with one of "
+            "them and another -o."
+        )
 
     log.info("3 of 5  Evaluating the model as it is")
     _evaluate(settings, loaded, out / "before", None)

@@ -9,7 +9,10 @@ import pytest
 
 from tests.conftest import build_model, build_tokenizer
 
-WORDS = "red blue small quick old kind north river stone paper cloud lamp seven market".split()
+WORDS = [
+    "red", "blue", "small", "quick", "old", "kind", "north", "river",
+    "stone", "paper", "cloud", "lamp", "seven", "market",
+]  # fmt: skip
 
 
 def write_pairs(path: Path, seed: int, count: int = 8, *, bad: bool = False) -> Path:

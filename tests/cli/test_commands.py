@@ -29,7 +29,13 @@ def out(
 
 
 def run_arguments(model_folder: Path, data: dict[str, Path], **changes: object) -> list[object]:
-    options = {"ratio": 0.02, "num-samples": 6, "shortlist": 0.1, "limit": 2, "max-new-tokens": 4}
+    options: dict[str, object] = {
+        "ratio": 0.02,
+        "num-samples": 6,
+        "shortlist": 0.1,
+        "limit": 2,
+        "max-new-tokens": 4,
+    }
     options |= changes
     return [
         "run", model_folder,

@@ -48,7 +48,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 0)]
     )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",
         eos_token="</s>",
@@ -63,7 +63,7 @@ def _sharpened(model: PreTrainedModel) -> PreTrainedModel:
         for parameter in model.parameters():
             if parameter.dim() == 2:
                 parameter.mul_(6.0)
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model
 
 

@@ -43,6 +43,7 @@ def brute_force(
         model(input_ids=ids, labels=torch.tensor([labels])).loss.backward()
         for matrix in matrices:
             parameter = parameters[matrix.parameter]
+            assert parameter.grad is not None
             product = matrix.view(parameter.detach() * parameter.grad).double()
             totals[matrix.name] += product.abs() if statistic == "abs" else product
     model.zero_grad()

@@ -44,6 +44,10 @@ Exclude = Annotated[
         consume_multiple=False,
     ),
 ]
+CheckpointInterval = Annotated[
+    float,
+    Parameter(help="Seconds between checkpoints inside a dimension.", group=SCORING),
+]
 MemoryLimit = Annotated[
     str | None,
     Parameter(
@@ -121,6 +125,21 @@ class ScoreFlags(EncodingFlags):
         Literal["abs", "signed"],
         Parameter(group=SCORING, help="abs: mean |W·g| (the paper); signed: mean W·g."),
     ] = "abs"
+    contrast: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=SCORING,
+            negative="",
+            consume_multiple=False,
+            help="A dimension to score by good (+) against bad (-) responses to the same prompts; "
+            "repeatable.",
+            show_default=False,
+        ),
+    ] = ()
+    all_tokens: Annotated[
+        bool,
+        Parameter(group=SCORING, negative="", help="wanda, sparsegpt: over prompt tokens as well."),
+    ] = False
     shortlist: Annotated[
         float, Parameter(group=SCORING, help="Fraction of each matrix that is kept on disk.")
     ] = 1e-3
@@ -141,7 +160,8 @@ class LocateFlags:
     rule: Annotated[
         str,
         Parameter(
-            group=SELECTION, help="coupled, released, single:NAME, union, or random (the control)."
+            group=SELECTION,
+            help="coupled, released, single:NAME, union, contrast, or random (the control).",
         ),
     ] = "coupled"
     scope: Annotated[
@@ -166,6 +186,7 @@ class EvaluateFlags:
             consume_multiple=False,
             help="bundled, salad, donotanswer[:PATH], or DIMENSION=SOURCE of prompts of your own "
             "(harmless:DIMENSION=SOURCE for harmless ones); repeatable [default: bundled].",
+            show_default=False,
         ),
     ] = ()
     judge: Annotated[
@@ -174,10 +195,12 @@ class EvaluateFlags:
             group=EVALUATION,
             negative="",
             consume_multiple=False,
-            help="heuristic (offline); repeatable [default: heuristic].",
+            help="heuristic (offline), embedding:FOLDER, qwen3guard, ... with options after «:» "
+            "(docs/judges.md); repeatable [default: heuristic].",
+            show_default=False,
         ),
     ] = ()
-    batch_size: Annotated[int, Parameter(group=EVALUATION, help="Replies at a time.")] = 16
+    batch_size: Annotated[int, Parameter(group=EVALUATION, help="Replies at a time.")] = 32
     max_new_tokens: Annotated[int, Parameter(group=EVALUATION, help="Most tokens of a reply.")] = 64
     limit: Annotated[
         int | None,

@@ -10,6 +10,7 @@ from declutch.cli._convert import (
     score_settings,
 )
 from declutch.cli.options import (
+    CheckpointInterval,
     Couple,
     EvaluateFlags,
     Exclude,
@@ -32,6 +33,7 @@ def run(
     exclude: Exclude = [],  # noqa: B006 (read only)
     output: Out,
     memory_limit: MemoryLimit = None,
+    checkpoint_interval: CheckpointInterval = 300.0,
     load: ModelFlags = ModelFlags(),
     scoring: ScoreFlags = ScoreFlags(),
     selection: LocateFlags = LocateFlags(),
@@ -57,5 +59,10 @@ def run(
         locate=locate_settings(selection),
         evaluate=evaluate_settings(evaluation),
     )
-    paths = run_pipeline(settings, output, memory_limit=memory_bytes(memory_limit))
+    paths = run_pipeline(
+        settings,
+        output,
+        memory_limit=memory_bytes(memory_limit),
+        checkpoint_interval=checkpoint_interval,
+    )
     print_run(paths, output, as_json=say.json)

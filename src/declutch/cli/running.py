@@ -29,7 +29,7 @@ def run_command(app: App, tokens: list[str]) -> int:
     except CycloptsError as error:
         return _complain(f"{error} See: declutch {_command(app, tokens)}--help")
     except BrokenPipeError:  # the reader of a pipe has what it wanted (| head)
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from what is on disk.", file=sys.stderr)

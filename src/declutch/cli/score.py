@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 from declutch.cli._convert import memory_bytes, model_options, score_settings
 from declutch.cli.options import (
     DATA,
+    CheckpointInterval,
     MemoryLimit,
     ModelArgument,
     ModelFlags,
@@ -34,30 +36,39 @@ def score(
     ],
     output: Out,
     memory_limit: MemoryLimit = None,
+    checkpoint_interval: CheckpointInterval = 300.0,
     load: ModelFlags = ModelFlags(),
     scoring: ScoreFlags = ScoreFlags(),
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Score every targeted weight on each dimension, and keep the highest of each matrix.
 
-    Each dimension is written as it finishes; the same command goes on with the next.
+    Each dimension is written as it finishes; the same command goes on with the next. Several
+    processes share the examples: torchrun --nproc-per-node N -m declutch score ...
     """
     say.start()
     sources = named_sources(data, "--data")
     from declutch.cli.printing import print_scores
     from declutch.data.sources import Source
     from declutch.models.loading import load_model
+    from declutch.scoring.distributed import session
     from declutch.scoring.score import score as score_model
 
     parsed = {name: Source.parse(source) for name, source in sources.items()}
-    loaded = load_model(model, model_options(load))
-    scores = score_model(
-        loaded.model,
-        loaded.tokenizer,
-        parsed,
-        settings=score_settings(scoring),
-        memory_limit=memory_bytes(memory_limit),
-        out=output,
-        model_info=loaded.info,
-    )
-    print_scores(scores.info, output, as_json=say.json)
+    with session() as team:
+        options = model_options(load)
+        if team.device and not (load.device or load.device_map):
+            options = replace(options, device=str(team.device))
+        loaded = load_model(model, options)
+        scores = score_model(
+            loaded.model,
+            loaded.tokenizer,
+            parsed,
+            settings=score_settings(scoring),
+            memory_limit=memory_bytes(memory_limit),
+            checkpoint_interval=checkpoint_interval,
+            out=output,
+            model_info=loaded.info,
+        )
+        if team.main:
+            print_scores(scores.info, output, as_json=say.json)

@@ -88,7 +88,7 @@ def example_losses(model: nn.Module, batch: Batch) -> Tensor:
 def response_logprobs(
     model: nn.Module,
     encoded: Sequence[EncodedExample],
-    max_tokens: int = 2048,
+    max_tokens: int = 1024,
     description: str = "Reading examples",
 ) -> list[Tensor]:
     """Log-probability in float32 of each counted token of each example, on the CPU.

@@ -33,7 +33,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _GIVEN_BACK_FROM = 256 << 10
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # Tokens in a batch beyond which nothing gets faster: matrix products are at full speed.
-_ENOUGH_TOKENS = {"cpu": 768, "cuda": 16384}
+_ENOUGH_TOKENS = {"cpu": 512, "cuda": 16384}
 
 
 def parse_size(text: str) -> int:
@@ -185,7 +185,7 @@ def make_plan(
     groups = _pack(matrices, sizes, limit - beside)
     accumulators = max(sum(sizes[m.name] for m in group) for group in groups)
     enough = batch_tokens or _ENOUGH_TOKENS.get(device.type, _ENOUGH_TOKENS["cpu"])
-    fitting = (limit - accumulators - fixed) // per_token
+    fitting = (int(0.95 * limit) - accumulators - fixed) // per_token
     tokens = max(longest, min(enough, fitting))
     return Plan(groups, tokens, limit, accumulators, fixed, per_token, workspace)
 
