@@ -174,7 +174,7 @@ def test_wrong_input_gets_one_paragraph(
     assert call(*arguments, "-q") == 2
     error = capsys.readouterr().err
     assert words in " ".join(error.split())
-    assert error.startswith("declutch: ")
+    assert error.startswith("declutch:")
     assert "Traceback" not in error
     assert "\n\n" not in error.strip()
 
