@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("--full", action="store_true", help="time the per-layer way on every layer")
     add("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="only these")
     add("--repeats", type=int, default=3)
-    add("--batch-tokens", type=int, help="padded tokens a batch (768; 4096 on a GPU)")
+    add("--batch-tokens", type=int, help="padded tokens a batch (384; 4096 on a GPU)")
     add("--device", help="cpu or cuda (default: a GPU if there is one)")
     add("--dtype", default="auto")
     add("--threads", type=int, default=0, help="CPU threads (default: torch's own number)")

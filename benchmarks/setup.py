@@ -54,7 +54,7 @@ class Spec:
     examples: int = 32
     target: str = "mlp"
     layers: int | None = 4
-    batch_tokens: int = 768
+    batch_tokens: int = 384
     device: str = "cpu"
     dtype: str = "auto"
     threads: int = 0

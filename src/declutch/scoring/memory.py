@@ -33,7 +33,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _GIVEN_BACK_FROM = 256 << 10
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # Tokens in a batch beyond which nothing gets faster: matrix products are at full speed.
-_ENOUGH_TOKENS = {"cpu": 512, "cuda": 16384}
+_ENOUGH_TOKENS = {"cpu": 384, "cuda": 16384}
 
 
 def parse_size(text: str) -> int:
