@@ -61,7 +61,7 @@ def make_spec(options: argparse.Namespace) -> Spec:
         examples=options.examples,
         target=options.target,
         layers=None if options.full else options.layers,
-        batch_tokens=options.batch_tokens or (4096 if device.startswith("cuda") else 768),
+        batch_tokens=options.batch_tokens or (4096 if device.startswith("cuda") else 384),
         device=device,
         dtype=options.dtype,
         threads=options.threads,
