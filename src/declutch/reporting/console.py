@@ -63,18 +63,34 @@ def _unremarkable(row: Row) -> bool:
     return row.metric.group in ("reply_kinds", "wording") and row.reading in quiet
 
 
-def results_table(metrics: Sequence[Metric]) -> Table:
-    """The metrics of one evaluation."""
+def results_table(metrics: Sequence[Metric], *, folded: bool = True) -> Table:
+    """The metrics of one evaluation.
+
+    Args:
+        folded: leave out single layers and what was never counted; say how many.
+    """
     table = _table("Measure", "Value", "95 % interval")
+    hidden = 0
     for members in grouped([Row(metric.name, None, metric) for metric in metrics]).values():
-        _section(table, members[0].metric)
-        for row in members:
-            table.add_row(
-                _name(row),
-                _value(row.after),
-                formats.interval(row.after),
-            )
+        series = {row.name for points in layer_series(members).values() for _, row in points}
+        shown = [
+            row for row in members if not (folded and (row.name in series or _never(row.metric)))
+        ]
+        hidden += len(members) - len(shown)
+        if shown:
+            _section(table, members[0].metric)
+        for row in shown:
+            table.add_row(_name(row), _value(row.after), formats.interval(row.after))
+    if hidden:
+        table.caption = (
+            f"{hidden:,} more (layers; phrases and kinds of replies that never occurred) are "
+            "in results.json"
+        )
     return table
+
+
+def _never(metric: Metric) -> bool:
+    return metric.group in ("reply_kinds", "wording") and metric.value == 0
 
 
 def locate_table(patch: PatchSummary) -> RenderableType:
