@@ -10,6 +10,7 @@ from declutch.cli._convert import model_options
 from declutch.cli.options import (
     DATA,
     SELECTION,
+    Data,
     EncodingFlags,
     ModelArgument,
     ModelFlags,
@@ -22,15 +23,7 @@ def inspect(
     model: ModelArgument,
     /,
     *,
-    data: Annotated[
-        list[str],
-        Parameter(
-            help="NAME=SOURCE of a dimension; repeatable.",
-            group=DATA,
-            negative="",
-            consume_multiple=False,
-        ),
-    ] = [],  # noqa: B006 (read only)
+    data: Data = [],  # noqa: B006 (read only)
     ratio: Annotated[float, Parameter(group=SELECTION, help="Ratio to give k for.")] = 5e-7,
     show: Annotated[int, Parameter(group=DATA, help="Examples to show of each dimension.")] = 2,
     load: ModelFlags = ModelFlags(),

@@ -44,6 +44,15 @@ Exclude = Annotated[
         consume_multiple=False,
     ),
 ]
+Data = Annotated[
+    list[str],
+    Parameter(
+        help="NAME=SOURCE of a dimension; repeatable.",
+        group=DATA,
+        negative="",
+        consume_multiple=False,
+    ),
+]
 CheckpointInterval = Annotated[
     float,
     Parameter(help="Seconds between checkpoints inside a dimension.", group=SCORING),

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from declutch.cli._convert import memory_bytes, model_options, score_settings
 from declutch.cli.options import (
-    DATA,
     CheckpointInterval,
+    Data,
     MemoryLimit,
     ModelArgument,
     ModelFlags,
@@ -25,15 +22,7 @@ def score(
     model: ModelArgument,
     /,
     *,
-    data: Annotated[
-        list[str],
-        Parameter(
-            help="NAME=SOURCE of a dimension; repeatable.",
-            group=DATA,
-            negative="",
-            consume_multiple=False,
-        ),
-    ],
+    data: Data,
     output: Out,
     memory_limit: MemoryLimit = None,
     checkpoint_interval: CheckpointInterval = 300.0,
