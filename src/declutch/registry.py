@@ -1,0 +1,156 @@
+"""Things found by name: ours, those of other installed packages, and those in a file.
+
+A room that others may add to (rules, methods, judges, suites, measures, pictures) has one
+:class:`Registry`. Ours are the modules of the room, each of which registers itself; another
+package's are entry points of the group ``declutch.KINDs``; ``path/to/file.py:NAME`` is an object
+in a file of the user's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from declutch.errors import SettingsError
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Registry(Generic[T]):
+    """Objects of one kind by name.
+
+    Args:
+        kind: what one is called, in messages and in the group of entry points: ``rule`` is found
+            under ``declutch.rules``.
+        package: the package whose modules hold ours. They are imported when a name is first
+            looked up, so none of them may import anything heavy.
+        flag: the option by which a user names one.
+    """
+
+    def __init__(self, kind: str, package: str, flag: str) -> None:
+        self.kind = kind
+        self.flag = flag
+        self._package = package
+        self._own: dict[str, T] = {}
+        self._scanned = False
+
+    @property
+    def group(self) -> str:
+        """The group of entry points."""
+        return f"declutch.{self.kind}s"
+
+    def register(self, name: str) -> Callable[[U], U]:
+        """Make an object known under a name; used as a decorator, which leaves it as it is."""
+
+        def keep(thing: U) -> U:
+            self._own[name] = thing  # type: ignore[assignment]
+            return thing
+
+        return keep
+
+    def names(self) -> tuple[str, ...]:
+        """All names, ours first, each in alphabetical order."""
+        return (*sorted(self._ours()), *sorted(self._others()))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._ours() or name in self._others()
+
+    def get(self, name: str) -> T:
+        """The object of that name, or ``path/to/file.py:NAME``.
+
+        Raises:
+            SettingsError: there is none, two packages bring one, or it can't be imported.
+        """
+        if is_in_file(name):
+            return self._from_file(name)
+        if name in (ours := self._ours()):
+            return ours[name]
+        if name in (others := self._others()):
+            return self._load(others[name])
+        raise SettingsError(
+            f"{self.flag} «{name}» is unknown; give one of {', '.join(self.names())}, or "
+            f"FILE.py:NAME for one of your own."
+        )
+
+    def _ours(self) -> dict[str, T]:
+        if not self._scanned:
+            self._scanned = True
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+        return self._own
+
+    def _others(self) -> dict[str, EntryPoint]:
+        found: dict[str, EntryPoint] = {}
+        for point in entry_points(group=self.group):
+            taken = found.get(point.name)
+            if point.name in self._own or (taken and taken.value != point.value):
+                raise SettingsError(
+                    f"The package {_brought_by(point)} brings a {self.kind} «{point.name}», and "
+                    f"{_brought_by(taken) if taken else 'declutch'} has one of that name. "
+                    "Uninstall one, or ask its authors for another name."
+                )
+            found[point.name] = point
+        return found
+
+    def _load(self, point: EntryPoint) -> T:
+        try:
+            loaded: T = point.load()
+        except Exception as error:
+            raise SettingsError(
+                f"The {self.kind} «{point.name}» of the package {_brought_by(point)} can't be "
+                f"imported ({point.value}): {type(error).__name__}: {error}."
+            ) from error
+        return loaded
+
+    def _from_file(self, reference: str) -> T:
+        path, _, name = reference.rpartition(":")
+        module = _module_of(Path(path).expanduser(), self.flag)
+        try:
+            found: Any = getattr(module, name)
+        except AttributeError as error:
+            raise SettingsError(
+                f"{self.flag} {reference}: {path} defines no «{name}»."
+            ) from error
+        return found  # type: ignore[no-any-return]
+
+
+def is_in_file(reference: str) -> bool:
+    """Whether a name is of the form ``path/to/file.py:NAME``."""
+    path, colon, name = reference.rpartition(":")
+    return bool(colon) and path.endswith(".py") and name.isidentifier()
+
+
+def _module_of(path: Path, flag: str) -> ModuleType:
+    """Run a file of the user's once, as a module of its own."""
+    if not path.is_file():
+        raise SettingsError(f"{flag} {path}: there is no such file.")
+    path = path.resolve()
+    name = f"declutch_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None, "a .py file always has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise SettingsError(
+            f"{flag} {path}: the file can't be run: {type(error).__name__}: {error}."
+        ) from error
+    return module
+
+
+def _brought_by(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
