@@ -180,7 +180,11 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Put the table where a page asks for it (a hook of MkDocs)."""
-    return markdown.replace("<!-- rooms -->", table(rooms())) if "<!-- rooms -->" in markdown else markdown
+    return (
+        markdown.replace("<!-- rooms -->", table(rooms()))
+        if "<!-- rooms -->" in markdown
+        else markdown
+    )
 
 
 if __name__ == "__main__":

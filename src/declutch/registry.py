@@ -118,9 +118,7 @@ class Registry(Generic[T]):
         try:
             found: Any = getattr(module, name)
         except AttributeError as error:
-            raise SettingsError(
-                f"{self.flag} {reference}: {path} defines no «{name}»."
-            ) from error
+            raise SettingsError(f"{self.flag} {reference}: {path} defines no «{name}».") from error
         return found  # type: ignore[no-any-return]
 
 
@@ -139,7 +137,8 @@ def _module_of(path: Path, flag: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None, "a .py file always has a loader"
+    assert spec, "a .py file always has a spec"
+    assert spec.loader, "and a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -14,7 +14,7 @@ from tests.evaluation.fake_server import FakeServer, says, serving
 
 
 def client(server: FakeServer, **options: Any) -> OpenAIClient:
-    return OpenAIClient(server.url, "m", backoff=0.01, **options)
+    return OpenAIClient(server.url, "m", **options)
 
 
 def ask(*texts: str) -> list[list[dict[str, str]]]:
@@ -131,7 +131,7 @@ def test_nothing_listens() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ServerError, match=r"can't be reached \(3 tries\)"):
-        OpenAIClient(url, "m", backoff=0.001).chat(ask("a"))
+        OpenAIClient(url, "m", retries=2).chat(ask("a"))
 
 
 def test_an_answer_too_late() -> None:
@@ -163,3 +163,11 @@ def test_no_url(url: str) -> None:
 def test_numbers_out_of_range() -> None:
     with pytest.raises(SettingsError, match="concurrency"):
         OpenAIClient("http://h", "m", concurrency=0)
+
+
+def test_nothing_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEY", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.setenv(f"OPENAI_{name}", "secret")
+    with serving(says("x")) as server, client(server) as asked:
+        asked.chat(ask("a"))
+    assert "secret" not in str(server.requests[0][2])
