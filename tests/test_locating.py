@@ -365,7 +365,7 @@ def test_a_group_that_might_miss_a_neuron_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rule": "best"}, "«best» is unknown; give one of coupled"),
+        ({"rule": "best"}, "«best» is unknown; give one of contrast, coupled"),
         ({"rule": "single"}, "«single» is unknown"),
         ({"rule": "single:"}, "«single:» is unknown"),
         ({"rule": "coupled:"}, "«coupled:» is unknown"),

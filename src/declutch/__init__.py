@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from declutch.errors import DeclutchError
 
 if TYPE_CHECKING:
+    from declutch.comparing.compare import compare as compare
+    from declutch.comparing.results import Results as Results
     from declutch.data.example import Example as Example
     from declutch.data.loading import load_examples as load_examples
     from declutch.data.sources import Source as Source
-    from declutch.evaluation.compare import compare as compare
-    from declutch.evaluation.evaluate import evaluate as evaluate
-    from declutch.evaluation.results import Results as Results
     from declutch.locating import locate as locate
+    from declutch.measures.evaluate import evaluate as evaluate
     from declutch.models.loading import load_model as load_model
     from declutch.models.matrices import find_matrices as find_matrices
     from declutch.patching import Patch as Patch
@@ -31,11 +31,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Example": "declutch.data.example",
     "Patch": "declutch.patching",
-    "Results": "declutch.evaluation.results",
+    "Results": "declutch.comparing.results",
     "Scores": "declutch.scoring.shortlists",
     "Source": "declutch.data.sources",
-    "compare": "declutch.evaluation.compare",
-    "evaluate": "declutch.evaluation.evaluate",
+    "compare": "declutch.comparing.compare",
+    "evaluate": "declutch.measures.evaluate",
     "find_matrices": "declutch.models.matrices",
     "load_examples": "declutch.data.loading",
     "load_model": "declutch.models.loading",

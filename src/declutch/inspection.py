@@ -16,7 +16,7 @@ from declutch.models.loading import LoadedModel, ModelOptions, load_model
 from declutch.models.matrices import Coverage, find_matrices, total_parameters
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.memory import Plan, make_plan
-from declutch.scoring.methods import Importance
+from declutch.scoring.methods.importance import Importance
 
 
 @dataclass(frozen=True)

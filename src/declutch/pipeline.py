@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
-from declutch.evaluation.evaluate import evaluate
 from declutch.files import read_json, write_json
 from declutch.locating import Scope, check_options, locate, ratio_notes
+from declutch.measures.evaluate import evaluate
 from declutch.models.demo import DEMO, DEMO_ID
 from declutch.models.loading import LoadedModel, ModelOptions, load_model
 from declutch.models.matrices import find_matrices

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -120,6 +121,16 @@ class Registry(Generic[T]):
         except AttributeError as error:
             raise SettingsError(f"{self.flag} {reference}: {path} defines no «{name}».") from error
         return found  # type: ignore[no-any-return]
+
+
+def split_name(reference: str) -> tuple[str, str | None]:
+    """A name, and what stands after its colon; None where there is no colon.
+
+    ``file.py:NAME`` is a name too, with a colon of its own.
+    """
+    found = re.fullmatch(r"(?P<name>.+?\.py:\w+|[^:]*)(?::(?P<rest>.*))?", reference, re.DOTALL)
+    assert found, "every text has a part before its first colon"
+    return found["name"], found["rest"]
 
 
 def is_in_file(reference: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from declutch.evaluation import statistics
+from declutch.comparing import statistics
 from declutch.reporting.values import (
     Metric,
     PatchSummary,

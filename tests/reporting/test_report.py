@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from declutch.comparing import results
 from declutch.errors import FileFormatError
-from declutch.evaluation import results
 from declutch.files import write_json, write_jsonl
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.patching import Patch, PatchInfo

@@ -13,7 +13,7 @@ from declutch.errors import OutOfMemory, SettingsError
 from declutch.models.matrices import find_matrices
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.memory import Plan, make_plan, parse_size, state_bytes
-from declutch.scoring.methods import Importance
+from declutch.scoring.methods.importance import Importance
 from declutch.scoring.score import score
 from tests.scoring.test_importance import make_examples, ours
 from tests.scoring.test_score import DATA

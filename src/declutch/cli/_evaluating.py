@@ -12,9 +12,9 @@ from declutch.cli.options import DecodingFlags, EngineFlags, EvaluateFlags, Mode
 from declutch.errors import SettingsError
 
 if TYPE_CHECKING:
-    from declutch.evaluation.decoding import Decoding
-    from declutch.evaluation.replies import ReplyEngine
-    from declutch.evaluation.results import ModelRecord, Results
+    from declutch.comparing.results import ModelRecord, Results
+    from declutch.replies.decoding import Decoding
+    from declutch.replies.transformers_engine import ReplyEngine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Request:
         return self._with_weights() if self.engine.engine == "transformers" else self._replies()
 
     def _with_weights(self) -> Results:
-        from declutch.evaluation.evaluate import evaluate
+        from declutch.measures.evaluate import evaluate
         from declutch.models.loading import load_model
 
         chosen, decoding = evaluate_settings(self.evaluation), self._decoding()
@@ -67,7 +67,7 @@ class Request:
 
     def _replies(self) -> Results:
         """What can be measured without the weights."""
-        from declutch.evaluation.evaluate import evaluate_engine
+        from declutch.measures.evaluate import evaluate_engine
 
         name = self.engine.engine
         if self.patch is not None:
@@ -95,8 +95,8 @@ class Request:
         )
 
     def _server(self) -> tuple[ReplyEngine, ModelRecord | str]:
-        from declutch.evaluation.engines import ServerEngine
-        from declutch.evaluation.openai_client import OpenAIClient
+        from declutch.replies.openai_client import OpenAIClient
+        from declutch.replies.served_engines import ServerEngine
 
         if not self.engine.url:
             raise SettingsError(
@@ -118,9 +118,9 @@ class Request:
         return ServerEngine(client, self._decoding()), self.model
 
     def _vllm(self) -> tuple[ReplyEngine, ModelRecord | str]:
-        from declutch.evaluation.engines import VllmEngine
-        from declutch.evaluation.evaluate import NOT_READ
-        from declutch.evaluation.results import ModelRecord
+        from declutch.comparing.results import ModelRecord
+        from declutch.measures.evaluate import NOT_READ
+        from declutch.replies.served_engines import VllmEngine
 
         load = self.load
         if load.device or load.device_map:
@@ -142,7 +142,7 @@ class Request:
         return engine, record
 
     def _decoding(self) -> Decoding:
-        from declutch.evaluation.decoding import decoding_of
+        from declutch.replies.decoding import decoding_of
 
         flags = self.decoding
         changes: dict[str, Any] = {

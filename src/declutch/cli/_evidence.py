@@ -16,9 +16,9 @@ from declutch.reporting import formats
 from declutch.reporting.values import Metric, Row
 
 if TYPE_CHECKING:
-    from declutch.evaluation.compare import Comparison, ComparisonRow
-    from declutch.evaluation.results import GuardRecord, Results
-    from declutch.evaluation.wording import WordingRow
+    from declutch.comparing.compare import Comparison, ComparisonRow
+    from declutch.comparing.results import GuardRecord, Results
+    from declutch.measures.wording import WordingRow
 
 # What a change is about; kinds of replies and layers would only make the table longer.
 _TESTED_GROUPS = ("awareness", "over_refusal", "margin", "perplexity", "capability")

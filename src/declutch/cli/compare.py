@@ -26,8 +26,8 @@ def compare(
     """
     say.start()
     from declutch.cli._evidence import print_comparison
-    from declutch.evaluation.compare import compare as compare_results
-    from declutch.evaluation.guarding import guard_comparison, prepare_guards
+    from declutch.comparing.checking import guard_comparison, prepare_guards
+    from declutch.comparing.compare import compare as compare_results
 
     asked = prepare_guards(guards.guard, before)
     comparison = guard_comparison(

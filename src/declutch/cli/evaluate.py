@@ -71,7 +71,7 @@ def evaluate(
     say.start()
     from declutch.cli._evaluating import Request
     from declutch.cli._evidence import print_evaluation
-    from declutch.evaluation.guarding import guard_results, prepare_guards
+    from declutch.comparing.checking import guard_results, prepare_guards
 
     asked = prepare_guards(guards.guard, baseline)
     request = Request(

@@ -12,7 +12,7 @@ from declutch.cli.options import DATA, OUTPUT, OutputFlags, named_sources
 from declutch.errors import SettingsError
 
 if TYPE_CHECKING:
-    from declutch.evaluation.judges.labels import LabelledSet
+    from declutch.judges.labels import LabelledSet
 
 judge = App(
     name="judge",
@@ -57,8 +57,8 @@ def fit(
     """
     say.start()
     from declutch.cli.printing import print_json
-    from declutch.evaluation.judges.fitting import fit_judge
-    from declutch.evaluation.judges.sentence_vectors import SentenceEncoder
+    from declutch.judges.fitting import fit_judge
+    from declutch.judges.sentence_vectors import SentenceEncoder
     from declutch.reporting.judges import print_fitted
 
     good, bad = named_sources(aware, "--aware"), named_sources(unaware, "--unaware")
@@ -108,8 +108,8 @@ def check(
     """Measure a judge against people's labels: accuracy, precision and recall of «aware»."""
     say.start()
     from declutch.cli.printing import print_json
-    from declutch.evaluation.judges import get_judge
-    from declutch.evaluation.judges.check import check_judge
+    from declutch.judges import get_judge
+    from declutch.judges.check import check_judge
     from declutch.reporting.judges import print_checked
 
     chosen = get_judge(name)
@@ -121,7 +121,7 @@ def check(
 
 
 def _labelled(labels: Sequence[str], pyrit: Path | None) -> list[LabelledSet]:
-    from declutch.evaluation.judges.labels import pyrit_labels, read_labels
+    from declutch.judges.labels import pyrit_labels, read_labels
 
     own = [
         read_labels(dimension, Path(path).expanduser())

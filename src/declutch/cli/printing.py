@@ -42,7 +42,7 @@ def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
 
 
 def _comparison(out: Path) -> dict[str, Any]:
-    from declutch.evaluation.compare import compare
+    from declutch.comparing.compare import compare
 
     return compare(out / "before", out / "after").as_json()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from declutch.evaluation.judges.check import CheckedSet
-from declutch.evaluation.judges.embedding import EmbeddingFacts
-from declutch.evaluation.results import Metric
+from declutch.comparing.results import Metric
+from declutch.judges.check import CheckedSet
+from declutch.judges.embedding import EmbeddingFacts
 
 
 def print_fitted(facts: EmbeddingFacts, out: Path) -> None:

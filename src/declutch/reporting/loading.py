@@ -31,8 +31,8 @@ def load_input(out: Path) -> ReportInput:
         FileFormatError: something needed is missing or damaged; the message names it.
     """
     # Imported here: comparing loads scipy, and a page made from values needs none of it.
-    from declutch.evaluation.compare import compare
-    from declutch.evaluation.results import Results
+    from declutch.comparing.compare import compare
+    from declutch.comparing.results import Results
     from declutch.patching import Patch
 
     out = Path(out)

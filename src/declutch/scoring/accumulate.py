@@ -17,7 +17,7 @@ from declutch.errors import OutOfMemory
 from declutch.models.forward import collate, example_losses, input_device
 from declutch.models.matrices import WeightMatrix, decoder_blocks
 from declutch.scoring.capture import Capture, MixedExamples
-from declutch.scoring.methods import Method, needs_linear
+from declutch.scoring.method import Method, needs_linear
 
 log = logging.getLogger("declutch")
 

@@ -14,7 +14,7 @@ from declutch.progress import announce, progress_bar
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.distributed import Team
 from declutch.scoring.memory import Plan
-from declutch.scoring.methods import Method
+from declutch.scoring.method import Method
 from declutch.scoring.partial import Partial, Progress
 from declutch.scoring.shortlists import Shortlist, make_shortlist
 

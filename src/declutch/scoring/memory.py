@@ -22,7 +22,7 @@ from declutch.errors import OutOfMemory, SettingsError
 from declutch.models.forward import input_device
 from declutch.models.matrices import WeightMatrix
 from declutch.scoring.accumulate import Accumulation
-from declutch.scoring.methods import Method
+from declutch.scoring.method import Method
 from declutch.scoring.shortlists import TOP_BYTES
 
 _MARGIN = 0.8  # of the free memory, where no limit is given

@@ -30,7 +30,7 @@ from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
 from declutch.scoring.memory import Plan, hold_no_freed_memory, make_plan
-from declutch.scoring.methods import Method, get_method
+from declutch.scoring.method import Method, get_method
 from declutch.scoring.partial import Partial, read_plan, write_plan
 from declutch.scoring.shortlists import (
     CONTROL,

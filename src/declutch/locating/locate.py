@@ -1,0 +1,143 @@
+"""From scores to a patch: pure functions, no model needed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import get_args
+
+from declutch.errors import SettingsError
+from declutch.locating.request import RULES, Request, Rule
+from declutch.locating.tops import Scope, positive, ratio_notes, top_positions
+from declutch.models.identity import MatrixInfo
+from declutch.models.matrices import target_filter
+from declutch.patching import Patch, PatchInfo
+from declutch.registry import split_name
+from declutch.scoring.shortlists import CONTROL, Scores
+
+
+def locate(
+    scores: Scores,
+    couple: Sequence[str],
+    exclude: Sequence[str] = (),
+    *,
+    ratio: float = 5e-7,
+    rule: str = "coupled",
+    scope: Scope = "matrix",
+    target_modules: str | None = None,
+    scale: float = 0.0,
+    seed: int = 0,
+) -> Patch:
+    """Choose neurons and make the patch that suppresses them.
+
+    Args:
+        scores: what :func:`declutch.score` gave.
+        couple: two or more dimensions (``released`` takes the positions of the first).
+        exclude: dimensions whose important neurons are left alone.
+        ratio: fraction of a matrix taken as important on a dimension.
+        rule: a name in :data:`RULES`, such as ``coupled``, ``released`` or
+            ``single:<dimension>``; or ``FILE.py:NAME``.
+        scope: whether a ratio is of each ``matrix``, each ``layer`` or the ``model``.
+        target_modules: narrower than what was scored, if given.
+        scale: what the weights are multiplied by.
+        seed: of the ``random`` rule.
+
+    Raises:
+        SettingsError: an option is wrong, or the ratio selects nothing in any matrix.
+        ShortlistTooShort: the ratio reaches past the shortlists.
+        DataError: a dimension was not scored.
+    """
+    choose, argument = find_rule(rule)
+    check_options(couple, exclude, ratio=ratio, rule=rule, scope=scope)
+    matrices = _narrow(scores, target_modules)
+    notes = ratio_notes(matrices, ratio, scope)
+    named = [argument] if argument and _parameter(choose) == "dimension" else []
+    tops = {
+        dimension: top_positions(scores.dimension(dimension), matrices, ratio, scope)
+        for dimension in dict.fromkeys((*couple, *exclude, *named))
+    }
+    statistics = {dimension: scores.info.dimensions[dimension].statistic for dimension in tops}
+    for dimension, statistic in statistics.items():
+        if statistic != "abs":
+            tops[dimension] = positive(tops[dimension], scores.dimension(dimension))
+    control = {matrix: scores.shortlists[CONTROL][matrix].indices.numpy() for matrix in matrices}
+    request = Request(tops, couple, exclude, control, seed, statistics)
+    chosen = choose(request, *([argument] if argument else []))
+    selection = {m: positions for m, positions in chosen.items() if len(positions)}
+    if not selection:
+        notes.append(
+            f"No neuron of any of {len(matrices)} matrices is chosen by «{rule}» at ratio {ratio:g}"
+        )
+    info = PatchInfo(
+        model=scores.info.model,
+        rule=rule,
+        ratio=ratio,
+        scope=scope,
+        scale=scale,
+        seed=seed,
+        coupled=tuple(couple),
+        excluded=tuple(exclude),
+        target_modules=target_modules or str(scores.info.settings["target_modules"]),
+        matrices=matrices,
+        scores={
+            "settings": scores.info.settings,
+            "data": {n: scores.info.dimensions[n].sha256 for n in tops},
+        },
+        notes=tuple(notes),
+    )
+    return Patch.from_selection(info, selection, scores.shortlists)
+
+
+def find_rule(reference: str) -> tuple[Rule, str | None]:
+    """A rule by its name, and the argument that stands after the colon.
+
+    Raises:
+        SettingsError: there is none of that name, or it takes an argument that is missing, or none.
+    """
+    name, argument = split_name(reference)
+    rule = RULES.get(name)
+    wanted = _parameter(rule)
+    if bool(argument) != bool(wanted) or argument == "":
+        form = f"{name}:{wanted.upper()}" if wanted else name
+        raise SettingsError(f"--rule «{reference}» is unknown; write {form}.")
+    return rule, argument
+
+
+def _parameter(rule: Rule) -> str | None:
+    """What the argument is called that a rule takes beside the request, if any."""
+    return next(iter(list(inspect.signature(rule).parameters)[1:]), None)
+
+
+def check_options(
+    couple: Sequence[str], exclude: Sequence[str], *, ratio: float, rule: str, scope: str
+) -> None:
+    """See that options are right before anything is computed.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    find_rule(rule)
+    if len(set(couple)) < 2:
+        raise SettingsError(
+            f"Two or more dimensions are coupled, and {len(set(couple))} was given "
+            f"({', '.join(couple) or 'none'}). Add another --couple."
+        )
+    if both := set(couple) & set(exclude):
+        raise SettingsError(f"{', '.join(sorted(both))}: both coupled and excluded. Choose one.")
+    if not 0 < ratio <= 1:
+        raise SettingsError(f"--ratio {ratio:g} is not between 0 and 1.")
+    if scope not in get_args(Scope):
+        raise SettingsError(f"--scope «{scope}» is unknown; give {', '.join(get_args(Scope))}.")
+
+
+def _narrow(scores: Scores, target_modules: str | None) -> dict[str, MatrixInfo]:
+    if target_modules is None:
+        return dict(scores.info.matrices)
+    covered = target_filter(target_modules)
+    matrices = {n: i for n, i in scores.info.matrices.items() if covered(n, i.kind)}
+    if not matrices:
+        raise SettingsError(
+            f"--target-modules «{target_modules}» covers none of the {len(scores.info.matrices)} "
+            f"scored matrices (scored with «{scores.info.settings['target_modules']}»)."
+        )
+    return matrices

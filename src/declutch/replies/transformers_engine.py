@@ -1,0 +1,273 @@
+"""Replies of a model to prompts: the interface of a reply engine, and the transformers engine."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from declutch.data.encoding import Encoder, PromptFormat
+from declutch.errors import DataError, OutOfMemory, SettingsError
+from declutch.progress import log
+from declutch.replies.decoding import Decoding, decoding_of
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import (
+        GenerationConfig,
+        LogitsProcessorList,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
+
+Finish = Literal["stop", "length"]
+
+_REASONING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_REASONING_END = re.compile(r"^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_REASONING_CUT = re.compile(r"<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model said.
+
+    Attributes:
+        text: as generated, without the end token, reasoning included.
+        finish: ``stop`` where the model ended by itself, ``length`` where the limit cut it.
+    """
+
+    text: str
+    finish: Finish
+
+
+class ReplyEngine(Protocol):
+    """Something that replies to prompts.
+
+    Attributes:
+        settings: all that a reply depends on but the model itself and the prompt. Replies on disk
+            are used again, and two evaluations compared, only where these are the same.
+    """
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+        """Yield each prompt's position and reply as they come, in whatever order."""
+        ...
+
+
+def strip_reasoning(text: str) -> str:
+    """The reply without its ``<think>`` part: what a judge is shown.
+
+    Reasoning whose beginning stood in the prompt is taken out too; reasoning that was cut off
+    leaves an empty reply.
+    """
+    text = _REASONING.sub("", text)
+    text = _REASONING_END.sub("", text)
+    return _REASONING_CUT.sub("", text).strip()
+
+
+class TransformersEngine:
+    """Replies of a transformers model held in memory, greedy or sampled.
+
+    Prompts are sorted by length and padded on the left; the attention mask hides the padding and
+    positions count from the first real token, so that in float32 a reply does not depend on the
+    batch it was in; a sampled one neither, since each prompt has random numbers of its own. In
+    bfloat16 and float16 the order of additions can still turn a near tie.
+
+    Nothing is taken from the model's own generation config (sampling, repetition penalty) but its
+    end tokens.
+
+    Args:
+        model: any causal language model of transformers; put into eval mode while it replies.
+        tokenizer: its tokenizer; not changed.
+        decoding: how; a :class:`Decoding`, or a preset's name.
+        batch_size: the most prompts at once; halved where the device's memory runs out.
+        prompt_format, max_new_tokens, thinking: in place of what ``decoding`` says.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        decoding: Decoding | str = "chat",
+        *,
+        batch_size: int = 16,
+        prompt_format: PromptFormat | None = None,
+        max_new_tokens: int | None = None,
+        thinking: bool | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise SettingsError(f"--batch-size must be at least 1, not {batch_size}.")
+        asked = decoding_of(
+            decoding,
+            prompt_format=prompt_format,
+            max_new_tokens=max_new_tokens,
+            thinking=thinking,
+        )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.encoder = Encoder(tokenizer, asked.prompt_format, thinking=asked.thinking)
+        # «auto» as what it came to be.
+        self.decoding = decoding_of(asked, prompt_format=self.encoder.prompt_format)
+        self.batch_size = batch_size
+        self._ends = end_tokens(model, tokenizer)
+        if not self._ends:
+            log.warning(
+                "The tokenizer and the generation config name no end token: every reply will run "
+                "to --max-new-tokens %d and count as cut.",
+                self.decoding.max_new_tokens,
+            )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Format and decoding; not the batch size, on which a reply does not depend."""
+        return {"engine": "transformers", **self.decoding.settings()}
+
+    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+        """Yield each prompt's position and reply, batch by batch, the longest prompts first.
+
+        Raises:
+            DataError: a prompt is empty, or does not fit into the model's positions.
+            OutOfMemory: the device's memory is too small even for one prompt.
+        """
+        encoded = [self._encode(prompt) for prompt in prompts]
+        # Longest first: what does not fit into memory shows at once.
+        order = sorted(range(len(prompts)), key=lambda index: (-len(encoded[index]), index))
+        size = self.batch_size
+        while order:
+            batch = order[:size]
+            try:
+                generated = self._generate(
+                    [encoded[index] for index in batch], [prompts[index] for index in batch]
+                )
+            except MemoryError as error:
+                if size == 1:
+                    raise OutOfMemory(
+                        f"The device's memory is too small for one prompt of "
+                        f"{len(encoded[batch[0]])} tokens and {self.decoding.max_new_tokens} new "
+                        "ones. Use a smaller --dtype, or leave the prompt out."
+                    ) from error
+                size = max(1, size // 2)
+                log.warning("Out of memory: going on with --batch-size %d.", size)
+                continue
+            order = order[len(batch) :]
+            yield from zip(batch, generated, strict=True)
+
+    def _encode(self, prompt: str) -> tuple[int, ...]:
+        tokens = self.encoder.encode_prompt(prompt)
+        if not tokens:
+            raise DataError("A prompt is empty, and the tokenizer puts nothing before it.")
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        new = self.decoding.max_new_tokens
+        if isinstance(limit, int) and len(tokens) + new > limit:
+            raise DataError(
+                f"The prompt {prompt[:60]!r} has {len(tokens)} tokens; with {new} "
+                f"new ones that is beyond the model's {limit} positions. Shorten or drop it, or "
+                "lower --max-new-tokens."
+            )
+        return tokens
+
+    def _generate(self, encoded: Sequence[tuple[int, ...]], prompts: Sequence[str]) -> list[Reply]:
+        import torch
+
+        from declutch.models.forward import input_device
+
+        device = input_device(self.model)
+        ids, mask = pad_left(encoded, self._pad)
+        try:
+            with torch.inference_mode(), greedy(self.model, self._config()) as config:
+                output = self.model.generate(  # type: ignore[operator]
+                    input_ids=ids.to(device),
+                    attention_mask=mask.to(device),
+                    generation_config=config,
+                    logits_processor=self._sampler(prompts),
+                )
+        except torch.OutOfMemoryError as error:
+            # Caught outside this block, where the traceback no longer holds the tensors.
+            raise MemoryError(str(error)) from None
+        new = output[:, ids.shape[1] :].tolist()
+        return [self._reply(tokens) for tokens in new]
+
+    def _reply(self, tokens: list[int]) -> Reply:
+        end = next((n for n, token in enumerate(tokens) if token in self._ends), None)
+        # A row that ended before its batch did is filled up with padding: cut at the first end.
+        text = self.tokenizer.decode(
+            tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        assert isinstance(text, str)
+        return Reply(text, "length" if end is None else "stop")
+
+    @property
+    def _pad(self) -> int:
+        # Any token will do, since the mask hides it; an end token ends nothing in the prompt.
+        pad = self.tokenizer.pad_token_id
+        return int(pad) if isinstance(pad, int) else min(self._ends, default=0)
+
+    def _sampler(self, prompts: Sequence[str]) -> LogitsProcessorList | None:
+        """What turns greedy search into sampling; None where it is to stay greedy."""
+        if self.decoding.greedy:
+            return None
+        from transformers import LogitsProcessorList
+
+        from declutch.replies.sampling import SeededSampler, prompt_seed
+
+        seeds = [prompt_seed(self.decoding.seed, prompt) for prompt in prompts]
+        sampler = SeededSampler(seeds, self.decoding.temperature, self.decoding.top_p)
+        return LogitsProcessorList([sampler])
+
+    def _config(self) -> GenerationConfig:
+        from transformers import GenerationConfig
+
+        return GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self.decoding.max_new_tokens,
+            eos_token_id=sorted(self._ends) or None,
+            pad_token_id=self._pad,
+            use_cache=True,
+        )
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Ids that end a reply: those of the generation config, and the tokenizer's own."""
+    ends: set[int] = set()
+    config = getattr(model, "generation_config", None)
+    for found in (getattr(config, "eos_token_id", None), tokenizer.eos_token_id):
+        if isinstance(found, int):
+            ends.add(found)
+        elif found is not None:
+            ends.update(int(each) for each in found)
+    return frozenset(ends)
+
+
+def pad_left(prompts: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask, ``[B, T]`` each, padded on the left."""
+    import torch
+
+    longest = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), longest), pad, dtype=torch.long)
+    mask = torch.zeros(len(prompts), longest, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    return ids, mask
+
+
+@contextlib.contextmanager
+def greedy(model: PreTrainedModel, config: GenerationConfig) -> Iterator[GenerationConfig]:
+    """Eval mode and a generation config from which nothing is inherited, put back afterwards.
+
+    ``generate`` fills what a given config leaves open from the model's own (a repetition penalty,
+    say), so the model's own is replaced for the time being.
+    """
+    own, training = model.generation_config, model.training
+    model.generation_config = config
+    model.eval()
+    try:
+        yield config
+    finally:
+        model.generation_config = own
+        model.train(training)

@@ -1,0 +1,92 @@
+"""Metrics and the results file."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from declutch.comparing import results
+from declutch.errors import FileFormatError, SettingsError
+
+
+def some_results() -> results.Results:
+    return results.Results(
+        model=results.ModelRecord(id="tiny", fingerprint="abc", dtype="float32"),
+        metrics=(
+            results.proportion(
+                "awareness/privacy/heuristic",
+                3,
+                10,
+                group="awareness",
+                dimension="privacy",
+                judge="heuristic",
+                better="higher",
+            ),
+            results.mean("margin/privacy", [0.5, -0.25, 1.0], group="margin"),
+            results.perplexity("perplexity/general", [20.0, 10.0], [10, 5]),
+        ),
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    before = some_results()
+    path = before.save(tmp_path)
+    assert path == tmp_path / "results.json"
+    assert results.Results.load(tmp_path) == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_proportion_has_count_and_interval() -> None:
+    metric = some_results().metric("awareness/privacy/heuristic")
+    assert (metric.value, metric.count, metric.total) == (0.3, 3, 10)
+    assert (metric.low, metric.high) == pytest.approx((0.1078, 0.6032), abs=1e-4)
+
+
+def test_mean_and_perplexity() -> None:
+    mean = some_results().metric("margin/privacy")
+    assert mean.value == pytest.approx(1.25 / 3)
+    assert mean.low is not None
+    assert mean.high is not None
+    assert mean.low < 1.25 / 3 < mean.high
+    perplexity = some_results().metric("perplexity/general")
+    assert perplexity.value == pytest.approx(math.exp(2.0))
+    assert (perplexity.low, perplexity.high) == pytest.approx((math.exp(2), math.exp(2)))
+
+
+def test_nothing_measured_is_none_not_zero() -> None:
+    for metric in (
+        results.proportion("awareness/x/y", 0, 0, group="awareness"),
+        results.mean("margin/x", [], group="margin"),
+        results.perplexity("perplexity/x", [], []),
+    ):
+        assert (metric.value, metric.low, metric.high, metric.total) == (None, None, None, 0)
+
+
+def test_unknown_metric_names_those_there_are() -> None:
+    with pytest.raises(SettingsError, match="margin/privacy"):
+        some_results().metric("margin/fairness")
+
+
+def test_unknown_version_is_refused(tmp_path: Path) -> None:
+    path = some_results().save(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 2}))
+    with pytest.raises(FileFormatError, match="format_version 2"):
+        results.Results.load(tmp_path)
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    path = some_results().save(tmp_path)
+    value = json.loads(path.read_text())
+    value["metrics"][1]["total"] = "three"
+    path.write_text(json.dumps(value))
+    with pytest.raises(FileFormatError, match=r"metrics\.1\.total"):
+        results.Results.load(tmp_path)
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(FileFormatError, match="not valid JSON"):
+        results.Results.load(tmp_path)
+    path.unlink()
+    with pytest.raises(FileFormatError, match="does not exist"):
+        results.Results.load(tmp_path)

