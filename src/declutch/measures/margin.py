@@ -6,45 +6,135 @@ both after the same prompt. It needs no judge and no generation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-from declutch.comparing.results import Metric, mean, proportion
-from declutch.data.encoding import Encoder
+from declutch.comparing.kinds import MEAN, PROPORTION
+from declutch.comparing.results import MeasureFacts
+from declutch.comparing.series import Series
+from declutch.data.encoding import EncodedExample, Encoder
 from declutch.data.example import Example
 from declutch.errors import DataError
+from declutch.items import Item, Number, item_id, named, not_finite
+from declutch.measures.base import MEASURES, Evidence, Measure, Part, Subject
 
-if TYPE_CHECKING:
-    from torch import nn
+
+class MarginItem(Item):
+    """One pair: mean log-probability per token (nats) of either response, and good minus bad."""
+
+    good: Number
+    bad: Number
+    margin: Number
 
 
-@dataclass(frozen=True, slots=True)
-class MarginRow:
-    """One row of ``margins.jsonl``: mean log-probability per token (nats), good minus bad."""
+@MEASURES.register("margin")
+class Margin(Measure[MarginItem]):
+    """For each dimension the mean margin, and how often it is positive."""
 
-    set: str
-    id: str
-    good: float
-    bad: float
-    margin: float
+    facts = MeasureFacts(
+        name="margin",
+        title="Preference margin",
+        note="log-probability per token of the good response minus that of the bad one",
+        role="side effect",
+        family="main",
+        worse="the preference margin of {of} fell",
+        items="pair",
+    )
+    needs = "weights"
+    order = 50
+    item = MarginItem
 
-    def as_json(self) -> dict[str, Any]:
-        """The row as it stands in the file."""
-        return asdict(self)
+    def check(self, subject: Subject) -> list[str]:
+        """Which pairs can't be used: encoding takes moments, so this is known before any reply."""
+        return [note for _, _, note in _usable(subject) if note]
+
+    def parts(self, subject: Subject) -> list[Part]:
+        """One a dimension."""
+        return [
+            Part(dimension, partial(_measure, subject, dimension, pairs))
+            for dimension, pairs, _ in _usable(subject)
+        ]
+
+    def series(self, evidence: Evidence) -> list[Series]:
+        """Two of each dimension."""
+        by_dimension: dict[str, list[MarginItem]] = {}
+        for item in evidence.of(self):
+            by_dimension.setdefault(item.set, []).append(item)
+        found = []
+        for dimension, items in by_dimension.items():
+            values = {item.id: item.margin for item in items}
+            unknown = not_finite(list(values), list(values.values()))
+            found += [
+                Series(
+                    f"margin/{dimension}", MEAN, values, dimension, better="higher",
+                    note="log-probability per token, good minus bad response (nats)" + unknown,
+                    label=f"{dimension} · mean",
+                ),
+                Series(
+                    f"margin_positive/{dimension}", PROPORTION,
+                    {key: value > 0 for key, value in values.items()}, dimension, better="higher",
+                    note="pairs whose good response is the likelier one" + unknown,
+                    label=f"{dimension} · above 0",
+                ),
+            ]  # fmt: skip
+        return found
+
+
+def _usable(subject: Subject) -> list[tuple[str, list[Example], str]]:
+    """For each dimension the pairs of which both responses can be encoded; a note on the others."""
+    assert subject.encoder is not None
+    found = []
+    for dimension, pairs in subject.suite.pairs.items():
+        usable, left_out, why = [], [], ""
+        for pair in pairs:
+            try:
+                _both(subject.encoder, pair)
+            except DataError as error:
+                left_out.append(pair.id)
+                why = why or str(error)
+            else:
+                usable.append(pair)
+        note = ""
+        if left_out:
+            note = (
+                f"margin/{dimension}: {len(left_out)} of {len(pairs)} pairs are left out: "
+                f"{named(left_out)}. The first: {why}"
+            )
+        found.append((dimension, usable, note))
+    return found
+
+
+def _both(encoder: Encoder, pair: Example) -> list[EncodedExample]:
+    """The good and the bad response after the prompt, encoded.
+
+    Raises:
+        DataError: there is no bad response, or the prompt leaves no room for one of the two.
+    """
+    if pair.bad_response is None:
+        raise DataError(f"The pair {pair.id!r} has no bad response.")
+    bad = Example(pair.prompt, pair.bad_response, pair.id)
+    return [encoder.encode(pair), encoder.encode(bad)]
+
+
+def _measure(
+    subject: Subject, dimension: str, pairs: Sequence[Example]
+) -> tuple[list[MarginItem], dict[str, Any]]:
+    return margins(subject.model, subject.encoder, dimension, pairs), {}
 
 
 def margins(
-    model: nn.Module,
-    encoder: Encoder,
-    pairs: Mapping[str, Sequence[Example]],
+    model: Any,
+    encoder: Any,
+    dimension: str,
+    pairs: Sequence[Example],
     *,
     max_tokens: int = 2048,
-) -> list[MarginRow]:
-    """The margin of each pair, dimension by dimension, in order.
+) -> list[MarginItem]:
+    """The margin of each pair of one dimension, in order.
 
     Args:
-        pairs: for each dimension, examples with a bad response.
+        pairs: examples with a bad response.
         max_tokens: most tokens in a batch, padding included.
 
     Raises:
@@ -52,13 +142,7 @@ def margins(
     """
     from declutch.models.forward import response_logprobs
 
-    flat = [(dimension, pair) for dimension, examples in pairs.items() for pair in examples]
-    encoded = []
-    for dimension, pair in flat:
-        if pair.bad_response is None:
-            raise DataError(f"{dimension}: the pair {pair.id!r} has no bad response.")
-        encoded.append(encoder.encode(pair))
-        encoded.append(encoder.encode(Example(pair.prompt, pair.bad_response, pair.id)))
+    encoded = [each for pair in pairs for each in _both(encoder, pair)]
     if not encoded:
         return []
     values = [
@@ -66,29 +150,12 @@ def margins(
         for each in response_logprobs(model, encoded, max_tokens, "Measuring margins")
     ]
     return [
-        MarginRow(dimension, pair.id, good, bad, good - bad)
-        for (dimension, pair), good, bad in zip(flat, values[::2], values[1::2], strict=True)
+        MarginItem(
+            set=dimension,
+            id=item_id(pair.id, pair.prompt, pair.response, pair.bad_response),
+            good=good,
+            bad=bad,
+            margin=good - bad,
+        )
+        for pair, good, bad in zip(pairs, values[::2], values[1::2], strict=True)
     ]
-
-
-def margin_metrics(rows: Iterable[MarginRow], seed: int = 0) -> list[Metric]:
-    """For each dimension the mean margin, and how often it is positive."""
-    by_dimension: dict[str, list[float]] = {}
-    for row in rows:
-        by_dimension.setdefault(row.set, []).append(row.margin)
-    metrics = []
-    for dimension, values in by_dimension.items():
-        metrics.append(
-            mean(
-                f"margin/{dimension}", values, group="margin", seed=seed, dimension=dimension,
-                better="higher", note="log-probability per token, good minus bad response (nats)",
-            )
-        )  # fmt: skip
-        metrics.append(
-            proportion(
-                f"margin_positive/{dimension}", sum(value > 0 for value in values), len(values),
-                group="margin", dimension=dimension, better="higher",
-                note="pairs whose good response is the likelier one",
-            )
-        )  # fmt: skip
-    return metrics

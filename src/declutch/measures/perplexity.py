@@ -3,43 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from declutch.comparing.results import Metric
-from declutch.comparing.results import perplexity as perplexity_metric
+from declutch.comparing.kinds import PERPLEXITY
+from declutch.comparing.results import MeasureFacts
+from declutch.comparing.series import Series
 from declutch.data.encoding import EncodedExample
+from declutch.items import Item, Number, item_id, not_finite
+from declutch.measures.base import MEASURES, Evidence, Measure, Part, Subject
 from declutch.progress import log
 from declutch.suites.base import Passage
 
-if TYPE_CHECKING:
-    from torch import nn
-    from transformers import PreTrainedTokenizerBase
+_SET = "general"
 
 
-@dataclass(frozen=True, slots=True)
-class PerplexityRow:
-    """One row of ``perplexity.jsonl``: summed NLL (nats) over the predicted tokens of a text."""
+class PerplexityItem(Item):
+    """One text: its summed NLL (nats) over its predicted tokens."""
 
-    set: str
-    id: str
-    nll: float
+    nll: Number
     tokens: int
 
-    def as_json(self) -> dict[str, Any]:
-        """The row as it stands in the file."""
-        return asdict(self)
+
+@MEASURES.register("perplexity")
+class Perplexity(Measure[PerplexityItem]):
+    """exp(Σ NLL / Σ tokens) over the suite's passages."""
+
+    facts = MeasureFacts(
+        name="perplexity",
+        title="Perplexity",
+        note="on general text; lower is better",
+        role="side effect",
+        family="main",
+        worse="perplexity rose",
+        items="text",
+    )
+    needs = "weights"
+    order = 60
+    item = PerplexityItem
+
+    def parts(self, subject: Subject) -> list[Part]:
+        """One, if there are passages."""
+
+        def run() -> tuple[list[PerplexityItem], dict[str, Any]]:
+            found = passage_nll(
+                subject.model, subject.tokenizer, subject.suite.passages,
+                max_length=subject.settings.max_length,
+            )  # fmt: skip
+            return found, {}
+
+        return [Part(_SET, run)] if subject.suite.passages else []
+
+    def series(self, evidence: Evidence) -> list[Series]:
+        """One."""
+        items = evidence.of(self)
+        if not items:
+            return []
+        tokens = sum(item.tokens for item in items)
+        note = f"over {tokens} tokens of {len(items)} passages"
+        note += not_finite([item.id for item in items], [item.nll for item in items])
+        values = {item.id: (item.nll, item.tokens) for item in items}
+        return [Series(f"perplexity/{_SET}", PERPLEXITY, values, better="lower", note=note)]
 
 
 def passage_nll(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    model: Any,
+    tokenizer: Any,
     passages: Sequence[Passage],
     *,
-    name: str = "general",
     max_length: int = 1024,
     max_tokens: int = 2048,
-) -> list[PerplexityRow]:
+) -> list[PerplexityItem]:
     """The summed NLL of each passage on its own, as raw text.
 
     The tokenizer puts its BOS before it or not, as it always does; the first token is given, all
@@ -64,24 +97,11 @@ def passage_nll(
         return []
     values = response_logprobs(model, encoded, max_tokens, "Measuring perplexity")
     return [
-        PerplexityRow(name, passage.id, -float(each.double().sum()), len(each))
+        PerplexityItem(
+            set=_SET,
+            id=item_id(passage.id, passage.text),
+            nll=-float(each.double().sum()),
+            tokens=len(each),
+        )
         for passage, each in zip(kept, values, strict=True)
     ]
-
-
-def perplexity_metrics(rows: Sequence[PerplexityRow], seed: int = 0) -> list[Metric]:
-    """One perplexity for each set of passages: exp(Σ NLL / Σ tokens)."""
-    metrics = []
-    for name in dict.fromkeys(row.set for row in rows):
-        own = [row for row in rows if row.set == name]
-        tokens = sum(row.tokens for row in own)
-        metrics.append(
-            perplexity_metric(
-                f"perplexity/{name}",
-                [row.nll for row in own],
-                [row.tokens for row in own],
-                seed=seed,
-                note=f"over {tokens} tokens of {len(own)} passages",
-            )
-        )
-    return metrics

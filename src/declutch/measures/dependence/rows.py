@@ -9,16 +9,16 @@ same prompts give.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from declutch.comparing.results import Metric
-from declutch.errors import DataError, FileFormatError, SettingsError
-from declutch.files import read_jsonl, sha256_json
+from declutch.comparing.enough import LEAST
+from declutch.errors import DataError, SettingsError
+from declutch.files import sha256_json
+from declutch.items import Item, item_id
 from declutch.measures.dependence import hsic
 from declutch.measures.dependence.hsic import Estimator
 
@@ -30,25 +30,22 @@ if TYPE_CHECKING:
     from declutch.suites.base import Suite
 
 Pairing = Literal["order", "length", "seeded"]
-MEASURES: Final = ("hsic", "nhsic", "cka")
-ROWS_FILE = "dependence.jsonl"
-FEWEST_PAIRS = 4
+ALL: Final = "all"
+MEASURED: Final = ("hsic", "nhsic", "cka")
+FEWEST_PAIRS = LEAST
 
 
-@dataclass(frozen=True, slots=True)
-class DependenceRow:
-    """One row of ``dependence.jsonl``: one measure at one layer.
+class DependenceItem(Item):
+    """One measure at one layer.
 
     Attributes:
+        id: ``MEASURE/POOLING/layer_N``.
         p: one-sided, against other pairings of the same prompts.
         null: the measure for each of those pairings, drawn alike for a seed, so that two
             evaluations of the same prompts can be set against each other pairing by pairing.
         pairs: number of pairs; ``pairs_sha256`` says which they are.
     """
 
-    measure: str
-    pooling: str
-    layer: int
     value: float
     p: float
     pairs: int
@@ -61,11 +58,7 @@ class DependenceRow:
     @property
     def name(self) -> str:
         """The metric's name."""
-        return f"dependence/{self.measure}/{self.pooling}/layer_{self.layer}"
-
-    def as_json(self) -> dict[str, Any]:
-        """The row as it stands in the file."""
-        return asdict(self)
+        return f"dependence/{self.id}"
 
 
 def pair_indices(
@@ -111,7 +104,7 @@ def dependence_rows(
     permutations: int = 199,
     most: int | None = 500,
     seed: int = 0,
-) -> list[DependenceRow]:
+) -> list[DependenceItem]:
     """HSIC, normalised HSIC and linear CKA at every layer and pooling, with permutation tests.
 
     Args:
@@ -135,21 +128,29 @@ def dependence_rows(
     digest = sha256_json([[str(names[0][a]), str(names[1][b])] for a, b in pairs])
     orders = hsic.permutations(len(pairs), permutations, seed)
     left, right = (list(side) for side in zip(*pairs, strict=True))
-    rows = []
+    found: list[DependenceItem] = []
     for pooling in first.layers:
         layers = zip(first.layers[pooling], second.layers[pooling], strict=True)
         for layer, (one, other) in enumerate(layers):
-            found = measured(one[left], other[right], orders, estimator)
-            rows += [
-                DependenceRow(
-                    measure, pooling, layer, tested.value, tested.p, len(pairs), digest, pairing,
-                    estimator, seed, tuple(float(f"{value:.6g}") for value in tested.null),
+            of_layer = measured(one[left], other[right], orders, estimator)
+            found += [
+                DependenceItem(
+                    set=ALL,
+                    id=f"{measure}/{pooling}/layer_{layer}",
+                    value=tested.value,
+                    p=tested.p,
+                    pairs=len(pairs),
+                    pairs_sha256=digest,
+                    pairing=pairing,
+                    estimator=estimator,
+                    seed=seed,
+                    null=tuple(float(f"{value:.6g}") for value in tested.null),
                 )
-                for measure, tested in found.items()
-            ]  # fmt: skip
+                for measure, tested in of_layer.items()
+            ]
     # One measure after another, each through the layers: how they are read.
-    key = {measure: place for place, measure in enumerate(MEASURES)}
-    return sorted(rows, key=lambda row: (key[row.measure], row.pooling, row.layer))
+    order = {measure: place for place, measure in enumerate(MEASURED)}
+    return sorted(found, key=lambda item: order[item.id.partition("/")[0]])
 
 
 def measured(
@@ -158,7 +159,7 @@ def measured(
     orders: NDArray[np.int64],
     estimator: Estimator = "unbiased",
 ) -> dict[str, hsic.Tested]:
-    """Each of :data:`MEASURES` for paired rows ``[n, features]``, tested over the orders."""
+    """Each of :data:`MEASURED` for paired rows ``[n, features]``, tested over the orders."""
     n = len(first)
     scale = n * (n - 3) if estimator == "unbiased" else (n - 1) ** 2
     found = {}
@@ -175,39 +176,13 @@ def measured(
     return found
 
 
-def dependence_metrics(rows: Sequence[DependenceRow]) -> list[Metric]:
-    """One metric a row.
-
-    No interval is given: resampling pairs doubles some of them, and doubled pairs look dependent.
-    The note has the range that other pairings of the same prompts give, which is what a value is
-    to be held against.
-    """
-    metrics = []
-    for row in rows:
-        low, high = np.quantile(row.null, [0.025, 0.975])
-        metrics.append(
-            Metric(
-                name=row.name,
-                group="dependence",
-                kind="mean",
-                value=row.value,
-                total=row.pairs,
-                low=None,
-                high=None,
-                note=f"{row.estimator}; pairs by {row.pairing}; p = {row.p:.3g} over "
-                f"{len(row.null)} other pairings, of which 95 % lie in {low:.3g} to {high:.3g}",
-            )
-        )
-    return metrics
-
-
 def suite_dependence(
     model: nn.Module,
     encoder: Encoder,
     suite: Suite,
     dimensions: tuple[str, str] | None = None,
     **options: Any,
-) -> list[DependenceRow]:
+) -> list[DependenceItem]:
     """The dependence of two dimensions' awareness prompts in a suite.
 
     Args:
@@ -239,7 +214,9 @@ def paired_prompts(
     for each in suite.prompt_sets:
         if each.kind == "awareness":
             own = prompts.setdefault(each.dimension, {})
-            own.update({f"{each.suite}/{each.name}/{i.id}": i.prompt for i in each.items})
+            own.update(
+                {item_id(f"{each.suite}/{each.name}/{i.id}", i.prompt): i.prompt for i in each.items}
+            )
     usual = ("fairness", "privacy")
     chosen = dimensions or (usual if all(name in prompts for name in usual) else tuple(prompts)[:2])
     missing = [name for name in chosen if name not in prompts]
@@ -261,24 +238,6 @@ def _check_count(*counts: int) -> None:
         )
 
 
-def read_dependence(directory: Path) -> list[DependenceRow]:
-    """Read ``dependence.jsonl`` from a folder.
-
-    Raises:
-        FileFormatError: it is missing or damaged.
-    """
-    path = Path(directory) / ROWS_FILE
-    rows = []
-    for number, value in enumerate(read_jsonl(path), start=1):
-        try:
-            rows.append(DependenceRow(**{**value, "null": tuple(value["null"])}))
-        except (KeyError, TypeError) as error:
-            raise FileFormatError(
-                f"{path}, row {number}: not a row as declutch writes it ({error!r})."
-            ) from error
-    return rows
-
-
 @dataclass(frozen=True, slots=True)
 class DependenceChange:
     """A measure before and after, over the same pairs.
@@ -293,7 +252,7 @@ class DependenceChange:
     pairs: int
 
 
-def dependence_change(before: DependenceRow, after: DependenceRow) -> DependenceChange:
+def dependence_change(before: DependenceItem, after: DependenceItem) -> DependenceChange:
     """How one measure changes from one evaluation to another.
 
     Whether the pairs as given change by more than other pairings of the same prompts do: the same
