@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from declutch.evaluation import statistics
+from declutch.evaluation.enough import too_few
 from declutch.evaluation.results import Metric
 from declutch.evaluation.store import ReplyRow, ReplyStore
 from declutch.evaluation.suites import PromptSet, Suite
@@ -49,7 +50,8 @@ def _kappa(
     if decided:
         a, b = [pair[0] for pair in decided], [pair[1] for pair in decided]
         value = statistics.cohens_kappa(a, b)
-        interval = statistics.kappa_interval(a, b, seed) if value is not None else None
+        if value is not None and not too_few(len(decided)):
+            interval = statistics.kappa_interval(a, b, seed)
     return Metric(
         name=name,
         group="agreement",

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from declutch.errors import DataError, FileFormatError, SettingsError
 from declutch.evaluation import hsic
+from declutch.evaluation.enough import LEAST
 from declutch.evaluation.hsic import Estimator
 from declutch.evaluation.results import Metric
+from declutch.evaluation.rows import item_id
 from declutch.files import read_jsonl, sha256_json
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 Pairing = Literal["order", "length", "seeded"]
 MEASURES: Final = ("hsic", "nhsic", "cka")
 ROWS_FILE = "dependence.jsonl"
-FEWEST_PAIRS = 4
+FEWEST_PAIRS = LEAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,12 @@ def paired_prompts(
     for each in suite.prompt_sets:
         if each.kind == "awareness":
             own = prompts.setdefault(each.dimension, {})
-            own.update({f"{each.suite}/{each.name}/{i.id}": i.prompt for i in each.items})
+            own.update(
+                {
+                    item_id(f"{each.suite}/{each.name}/{i.id}", i.prompt): i.prompt
+                    for i in each.items
+                }
+            )
     usual = ("fairness", "privacy")
     chosen = dimensions or (usual if all(name in prompts for name in usual) else tuple(prompts)[:2])
     missing = [name for name in chosen if name not in prompts]

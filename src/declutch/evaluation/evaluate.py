@@ -27,11 +27,12 @@ from declutch.evaluation.dependence import (
     suite_dependence,
 )
 from declutch.evaluation.judges import Judge, get_judge
-from declutch.evaluation.margin import MarginRow, margin_metrics, margins
-from declutch.evaluation.perplexity import PerplexityRow, passage_nll, perplexity_metrics
+from declutch.evaluation.keeping import kept_margins, kept_passages
+from declutch.evaluation.margin import margin_metrics, usable_pairs
+from declutch.evaluation.perplexity import perplexity_metrics
 from declutch.evaluation.replies import ReplyEngine, TransformersEngine
 from declutch.evaluation.results import Metric, ModelRecord, PatchRecord, Results
-from declutch.evaluation.store import ReplyStore, kept_rows
+from declutch.evaluation.store import ReplyStore
 from declutch.evaluation.suites import Suite, load_suites
 from declutch.evaluation.wording import replies_by_dimension, wording_metrics
 from declutch.files import write_jsonl
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from declutch.models.identity import ModelInfo
     from declutch.patching import Patch
 
-_PASSAGES = "general"
 NOT_READ = "not read"
 
 
@@ -125,9 +125,13 @@ def evaluate(
         encoder = Encoder(
             tokenizer, engine.decoding.prompt_format, max_length, engine.decoding.thinking
         )
+        # Before the replies: what can't be measured is said at once.
+        pairs, left_out = usable_pairs(encoder, chosen.pairs)
+        for note in left_out:
+            log.warning("%s", note)
         collect_replies(engine, chosen, store)
-        margin_rows = _margins(model, encoder, chosen, directory)
-        passage_rows = _passages(model, tokenizer, chosen, directory, max_length)
+        margin_rows = kept_margins(model, encoder, pairs, directory)
+        passage_rows = kept_passages(model, tokenizer, chosen.passages, directory, max_length)
         depending = _dependence(model, encoder, chosen, directory, dependence, seed)
         measured = _capability(
             model,
@@ -153,6 +157,7 @@ def evaluate(
             **({"capability": list(tasks)} if tasks else {}),
             **({"dependence": dependence} if dependence else {}),
         },
+        left_out,
     )  # fmt: skip
 
 
@@ -366,33 +371,3 @@ def _patched(
     carried = loaded.verify(model) == "patched"
     with contextlib.nullcontext() if carried else loaded.applied(model, check=False):
         yield record, loaded.info.model.fingerprint
-
-
-def _margins(
-    model: PreTrainedModel, encoder: Encoder, suite: Suite, directory: Path | None
-) -> list[MarginRow]:
-    ids = [f"{name}/{pair.id}" for name, pairs in suite.pairs.items() for pair in pairs]
-    kept = kept_rows(directory, "margins.jsonl", ids)
-    if kept:
-        return [MarginRow(**row) for row in kept]
-    rows = margins(model, encoder, suite.pairs)
-    if directory is not None:
-        write_jsonl(directory / "margins.jsonl", [row.as_json() for row in rows])
-    return rows
-
-
-def _passages(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    suite: Suite,
-    directory: Path | None,
-    max_length: int,
-) -> list[PerplexityRow]:
-    ids = [f"{_PASSAGES}/{passage.id}" for passage in suite.passages]
-    kept = kept_rows(directory, "perplexity.jsonl", ids)
-    if kept:
-        return [PerplexityRow(**row) for row in kept]
-    rows = passage_nll(model, tokenizer, suite.passages, name=_PASSAGES, max_length=max_length)
-    if directory is not None:
-        write_jsonl(directory / "perplexity.jsonl", [row.as_json() for row in rows])
-    return rows

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from declutch.data.encoding import EncodedExample
 from declutch.evaluation.results import Metric
 from declutch.evaluation.results import perplexity as perplexity_metric
+from declutch.evaluation.rows import finite, item_id, not_finite, number
 from declutch.evaluation.suites import Passage
 from declutch.progress import log
 
@@ -28,7 +29,17 @@ class PerplexityRow:
 
     def as_json(self) -> dict[str, Any]:
         """The row as it stands in the file."""
-        return asdict(self)
+        return {**asdict(self), "nll": finite(self.nll)}
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> PerplexityRow:
+        """What :meth:`as_json` made, read back."""
+        return cls(row["set"], row["id"], number(row["nll"]), row["tokens"])
+
+
+def passage_id(passage: Passage) -> str:
+    """A passage's id, with a hash of its text."""
+    return item_id(passage.id, passage.text)
 
 
 def passage_nll(
@@ -64,7 +75,7 @@ def passage_nll(
         return []
     values = response_logprobs(model, encoded, max_tokens, "Measuring perplexity")
     return [
-        PerplexityRow(name, passage.id, -float(each.double().sum()), len(each))
+        PerplexityRow(name, passage_id(passage), -float(each.double().sum()), len(each))
         for passage, each in zip(kept, values, strict=True)
     ]
 
@@ -81,7 +92,8 @@ def perplexity_metrics(rows: Sequence[PerplexityRow], seed: int = 0) -> list[Met
                 [row.nll for row in own],
                 [row.tokens for row in own],
                 seed=seed,
-                note=f"over {tokens} tokens of {len(own)} passages",
+                note=f"over {tokens} tokens of {len(own)} passages"
+                + not_finite([row.id for row in own], [row.nll for row in own]),
             )
         )
     return metrics

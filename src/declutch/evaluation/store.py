@@ -15,6 +15,7 @@ from declutch.errors import FileFormatError, SettingsError
 from declutch.evaluation.judges.base import Verdict
 from declutch.evaluation.judges.reply_kinds import ReplyKinds, reply_kinds
 from declutch.evaluation.replies import Finish, Reply, strip_reasoning
+from declutch.evaluation.rows import item_id, refuse_doubled
 from declutch.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 
 FORMAT_VERSION = 1
@@ -40,6 +41,11 @@ class ReplyRow:
     def key(self) -> Key:
         """What makes the row one of a kind."""
         return self.suite, self.set, self.id
+
+    @property
+    def pairing(self) -> str:
+        """What two evaluations are paired by: the key, and what the prompt says."""
+        return item_id("/".join(self.key), self.prompt)
 
     @property
     def shown(self) -> str:
@@ -84,6 +90,7 @@ def read_replies(directory: Path, *, drop_torn_tail: bool = False) -> list[Reply
                 f"{path}, row {number}: not a reply as declutch writes it ({error!r}). Delete the "
                 "folder and evaluate again."
             ) from error
+    refuse_doubled(path, [row.key for row in rows])
     return rows
 
 

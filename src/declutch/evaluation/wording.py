@@ -19,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 from declutch.evaluation import statistics
+from declutch.evaluation.enough import LEAST, too_few
 from declutch.evaluation.judges.reply_kinds import plain
 from declutch.evaluation.results import Metric, Results
 from declutch.evaluation.store import ReplyRow, read_replies
@@ -79,7 +80,7 @@ def replies_by_dimension(
     for row in rows:
         dimension = dimensions.get((row.suite, row.set))
         if dimension is not None:
-            found.setdefault(dimension, {})["/".join(row.key)] = words(row.shown)
+            found.setdefault(dimension, {})[row.pairing] = words(row.shown)
     return found
 
 
@@ -114,7 +115,7 @@ def wording_metrics(
             key = phrase_key(phrase)
             counts = [occurrences(text, key) for text in texts.values()]
             used, low, high = sum(counts), None, None
-            if total and used:
+            if total and used and not too_few(len(texts)):
                 # A resample of empty replies alone has no rate; one word is as good as none.
                 interval = statistics.ratio_interval(counts, [max(n, 1e-9) for n in lengths], seed)
                 low, high = PER * interval.low, PER * interval.high
@@ -255,6 +256,8 @@ def shifted_phrases(
 ) -> list[WordingRow]:
     """:func:`wording_shift` for one dimension, over the replies that both have."""
     keys = [key for key in before if key in after]
+    if len(keys) < LEAST:
+        return []
     old, new = [before[key] for key in keys], [after[key] for key in keys]
     candidates: list[_Candidate] = []
     for size in range(1, LONGEST + 1):
