@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,7 +26,11 @@ def read_record(path: Path, kind: type[R], version: int) -> R:
     Raises:
         FileFormatError: the file is missing, damaged, or of another version.
     """
-    value = read_json(path)
+    return parse_record(read_json(path), path, kind, version)
+
+
+def parse_record(value: Any, path: Path, kind: type[R], version: int) -> R:
+    """:func:`read_record` of what was read already; the path is for the message."""
     found = value.get("format_version") if isinstance(value, dict) else None
     if found != version:
         raise FileFormatError(

@@ -23,8 +23,10 @@ def metric(name: str, value: float | None = 0.5, **changes: Any) -> Metric:
     known: dict[str, Any] = {
         "group": {"refused": "reply_kinds", "empty": "reply_kinds"}.get(group, group),
         "dimension": rest[0].partition("@")[0] if rest else None,
-        "kind": "perplexity" if group == "perplexity" else "proportion",
-        "count": None if value is None or group == "perplexity" else round(100 * value),
+        "kind": {"perplexity": "perplexity", "margin": "mean"}.get(group, "proportion"),
+        "count": (
+            None if value is None or group in ("perplexity", "margin") else round(100 * value)
+        ),
         "total": 0 if value is None else 100,
         "low": None if value is None else value - 0.1,
         "high": None if value is None else value + 0.1,
@@ -209,8 +211,8 @@ def test_times_the_baseline_is_a_difference_of_its_value() -> None:
 
 
 def test_a_multiple_of_a_negative_baseline_is_no_limit() -> None:
-    found, comparison = compared("awareness/fairness/j", 0.1, 0.0, 0.2, before=-0.5)
-    (record,) = check_guards(parse_guards(["fairness<=1.1x"]), found, comparison)
+    found, comparison = compared("margin/fairness", 0.1, 0.0, 0.2, before=-0.5)
+    (record,) = check_guards(parse_guards(["margin<=1.1x"]), found, comparison)
     assert not record.held
     assert "negative" in record.reason
 
@@ -281,3 +283,26 @@ def test_every_metric_of_a_guard_gets_its_record() -> None:
         ("awareness/fairness/a", False),
         ("awareness/fairness/b", True),
     ]
+
+
+@pytest.mark.parametrize("mode", ["lenient", "strict"])
+@pytest.mark.parametrize("n", [1, 5])
+def test_too_few_items_fail_in_both_modes(mode: Mode, n: int) -> None:
+    few = metric("awareness/fairness/j", 1.0, count=n, total=n)
+    (record,) = check_guards(parse_guards(["fairness>=0.2"]), results(few), None, mode)
+    assert (record.held, record.shown) == (False, False)
+    assert f"too few to tell ({n} of at least 6)" in record.reason
+    row = ComparisonRow(few.name, few, few, 0.0, n_pairs=n)
+    comparison = Comparison(results(few), results(few), (row,))
+    (record,) = check_guards(parse_guards(["fairness>=baseline"]), results(few), comparison, mode)
+    assert (record.held, record.shown) == (False, False)
+    assert f"too few to tell ({n} of at least 6)" in record.reason
+
+
+def test_a_value_that_is_no_number_fails_and_is_explained() -> None:
+    broken = metric(
+        "perplexity/general", float("nan"), note="over 9 texts; not a finite number for 1 of 9: p3"
+    )
+    (record,) = check_guards(parse_guards(["perplexity<=30"]), results(broken))
+    assert not record.held
+    assert "not a finite number for 1 of 9: p3" in record.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def a_suite(count: int = N) -> Suite:
         "tiny",
         (
             PromptSet("privacy", "privacy", "awareness", items, "tiny"),
-            PromptSet("harmless_privacy", "privacy", "over_refusal", items[:4], "tiny"),
+            PromptSet("harmless_privacy", "privacy", "over_refusal", items[:6], "tiny"),
         ),
     )
 
@@ -52,7 +53,7 @@ def write(
     for n, letter in enumerate(verdicts):
         store.add("tiny", "privacy", str(n), f"Prompt {n}?", Reply(f"Reply {n}.", "stop"))
         store["tiny", "privacy", str(n)].verdicts["fake"] = Verdict(words[letter])  # type: ignore[arg-type]
-    for n in range(4):
+    for n in range(6):
         text = "I can't say." if n < refused else "It is so."
         store.add("tiny", "harmless_privacy", str(n), f"Prompt {n}?", Reply(text, "stop"))
     store.save(suite_keys(suite))
@@ -87,14 +88,18 @@ def write(
 @pytest.fixture
 def before(tmp_path: Path) -> Path:
     return write(
-        tmp_path / "a", "uuuuuuuuaaax", margins=[0.1, -0.2, 0.3], nll=[20.0, 30.0], refused=1
+        tmp_path / "a",
+        "uuuuuuuuaaax",
+        margins=[0.1, -0.2, 0.3] * 2,
+        nll=[20.0, 30.0] * 3,
+        refused=1,
     )
 
 
 @pytest.fixture
 def after(tmp_path: Path) -> Path:
     return write(
-        tmp_path / "b", "aaaaaaauuaax", margins=[0.3, 0.1, 0.4], nll=[22.0, 33.0], refused=3
+        tmp_path / "b", "aaaaaaauuaax", margins=[0.3, 0.1, 0.4] * 2, nll=[22.0, 33.0] * 3, refused=3
     )
 
 
@@ -118,19 +123,20 @@ def test_verdicts_are_paired(comparison: Comparison) -> None:
 
 def test_over_refusal_is_of_the_harmless_prompts(comparison: Comparison) -> None:
     row = comparison.row("over_refusal/privacy/heuristic")
-    assert (row.before.count, row.after.count, row.n_pairs) == (1, 3, 4)
+    assert (row.before.count, row.after.count, row.n_pairs) == (1, 3, 6)
     assert (row.gained, row.lost) == (2, 0)
     refused = comparison.row("refused/privacy")
     assert (refused.n_pairs, refused.gained) == (12, 0)
-    assert comparison.row("cut/harmless_privacy").n_pairs == 4
+    assert comparison.row("cut/harmless_privacy").n_pairs == 6
 
 
 def test_margins_and_perplexity_are_paired(comparison: Comparison) -> None:
     margin = comparison.row("margin/privacy")
     assert margin.difference == pytest.approx(0.2)
-    assert (margin.n_pairs, margin.test) == (3, "paired bootstrap")
+    assert (margin.n_pairs, margin.test) == (6, "exact randomisation")
+    assert margin.p == 2 / 2**6
     positive = comparison.row("margin_positive/privacy")
-    assert (positive.gained, positive.lost) == (1, 0)
+    assert (positive.gained, positive.lost) == (2, 0)
     perplexity = comparison.row("perplexity/general")
     assert perplexity.before.value is not None
     assert perplexity.after.value is not None
@@ -197,15 +203,22 @@ def test_nothing_counted_on_both_sides(tmp_path: Path) -> None:
 
 
 def test_other_tokenizers_are_an_error(before: Path, after: Path) -> None:
-    rows = [{"set": "general", "id": str(n), "nll": 9.0, "tokens": 11} for n in range(2)]
+    rows = [{"set": "general", "id": str(n), "nll": 9.0, "tokens": 11} for n in range(6)]
     write_jsonl(after / "perplexity.jsonl", rows)
+    Results.load(after).save(after)
     with pytest.raises(SettingsError, match="different tokenizers"):
         compare(before, after)
 
 
 def test_damage_is_named(before: Path, after: Path) -> None:
     write_jsonl(after / "margins.jsonl", [{"set": "privacy", "id": "0"}])
+    with pytest.raises(FileFormatError, match=r"margins\.jsonl is not what .*results\.json was"):
+        compare(before, after)
+    Results.load(after).save(after)
     with pytest.raises(FileFormatError, match=r"margins\.jsonl, row 1"):
+        compare(before, after)
+    (after / "margins.jsonl").unlink()
+    with pytest.raises(FileFormatError, match=r"margins\.jsonl does not exist"):
         compare(before, after)
     (after / "results.json").unlink()
     with pytest.raises(FileFormatError, match=r"results\.json does not exist"):
@@ -226,7 +239,9 @@ def test_effects_and_prompts_needed(comparison: Comparison) -> None:
     assert row.prompts_needed == statistics.prompts_needed(6 / 11, 8 / 11)
     margin = comparison.row("margin/privacy")
     assert margin.effect_name == "d_z"
-    assert margin.effect == pytest.approx(statistics.cohens_dz([0.1, -0.2, 0.3], [0.3, 0.1, 0.4]))
+    assert margin.effect == pytest.approx(
+        statistics.cohens_dz([0.1, -0.2, 0.3] * 2, [0.3, 0.1, 0.4] * 2)
+    )
     assert margin.prompts_needed is None
     unchanged = comparison.row("empty/privacy")
     assert (unchanged.effect, unchanged.prompts_needed) == (0.0, None)
@@ -239,3 +254,89 @@ def test_holm_is_taken_family_by_family(comparison: Comparison) -> None:
     assert [row.p_holm for row in rows] == list(statistics.holm([row.p or 0 for row in rows]))
     kinds = [row for row in comparison.rows if row.before.group == "reply_kinds"]
     assert [row.p_holm for row in kinds] == list(statistics.holm([row.p or 0 for row in kinds]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_too_few_items_are_called_that(tmp_path: Path, n: int) -> None:
+    """A clear change of so few is no evidence: no interval, no p, no effect, nowhere."""
+    old = write(tmp_path / "a", "u" * n, margins=[0.1] * n, nll=[20.0] * n)
+    new = write(tmp_path / "b", "a" * n, margins=[9.1] * n, nll=[90.0] * n)
+    found = compare(old, new)
+    for name in ("awareness/privacy/fake", "margin/privacy", "perplexity/general"):
+        row = found.row(name)
+        assert row.difference
+        assert (row.test, row.n_pairs) == ("too few to tell", n)
+        assert (row.low, row.high, row.p, row.p_holm) == (None,) * 4
+        assert (row.effect, row.prompts_needed, row.improved) == (None,) * 3
+        for metric in (row.before, row.after):
+            assert metric.too_few
+            assert (metric.low, metric.high) == (None, None)
+    written = json.loads((old / "results.json").read_text())["metrics"]
+    assert {each["too_few"] for each in written if each["total"] == n} == {True}
+
+
+def test_other_prompts_of_the_same_ids_are_not_paired(before: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "c", "a" * N, margins=[0.1] * 6, nll=[1.0] * 6)
+    rows = (other / "replies.jsonl").read_text().replace("Prompt 1?", "Another 1?")
+    (other / "replies.jsonl").write_text(rows)
+    Results.load(other).save(other)
+    found = compare(before, other)
+    assert found.row("refused/privacy").n_pairs == N - 1
+    assert any("refused/privacy: 2 items are in one evaluation only" in n for n in found.notes)
+
+
+def test_rows_that_are_there_twice_are_refused(before: Path, tmp_path: Path) -> None:
+    for name in ("margins.jsonl", "replies.jsonl"):
+        other = write(tmp_path / name, "a" * N, margins=[0.1] * 6, nll=[1.0] * 6)
+        lines = (other / name).read_text().splitlines()
+        (other / name).write_text("\n".join([*lines, lines[1], ""]))
+        Results.load(other).save(other)
+        with pytest.raises(FileFormatError, match=rf"rows 2 and {len(lines) + 1} are both of"):
+            compare(before, other)
+
+
+def test_a_changed_reply_is_found(before: Path, after: Path) -> None:
+    text = (after / "replies.jsonl").read_text()
+    (after / "replies.jsonl").write_text(text.replace('"unaware"', '"aware"', 1))
+    with pytest.raises(FileFormatError, match=r"replies\.jsonl is not what .* was made from"):
+        compare(before, after)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_kept_and_named(tmp_path: Path, before: Path, value: float) -> None:
+    new = write(tmp_path / "c", "a" * N, margins=[0.1] * 5 + [value], nll=[1.0] * 5 + [value])
+    results = Results.load(new)
+    for name in ("margin/privacy", "perplexity/general"):
+        metric = results.metric(name)
+        assert (metric.value, metric.low, metric.high, metric.total) == (None, None, None, 6)
+        assert "not a finite number for 1 of 6: 5" in metric.note
+    assert "NaN" not in (new / "margins.jsonl").read_text()
+    assert len((new / "margins.jsonl").read_text().splitlines()) == 6
+    comparison = compare(before, new)
+    row = comparison.row("margin/privacy")
+    assert (row.difference, row.p) == (None, None)
+    assert any("margin/privacy has no value after" in note for note in comparison.notes)
+
+
+def test_a_perplexity_beyond_a_float_is_kept_and_named(tmp_path: Path, before: Path) -> None:
+    new = write(tmp_path / "c", "a" * N, margins=[0.1] * 6, nll=[9000.0] * 6)
+    metric = Results.load(new).metric("perplexity/general")
+    assert (metric.value, metric.total) == (None, 6)
+    assert "not a finite number" in metric.note
+    assert compare(before, new).row("perplexity/general").difference is None
+
+
+def test_two_kinds_of_a_measure_are_not_compared(tmp_path: Path) -> None:
+    def measured(kind: str, **values: Any) -> Metric:
+        return Metric(
+            name="capability/t", group="capability", kind=kind, value=0.0, total=9, low=0.0,
+            high=0.1, **values,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    old = write(
+        tmp_path / "a", "a" * N, margins=[0.1], nll=[1.0], extra=(measured("proportion", count=0),)
+    )
+    new = write(tmp_path / "b", "a" * N, margins=[0.1], nll=[1.0], extra=(measured("mean"),))
+    found = compare(old, new)
+    assert found.row("capability/t").difference is None
+    assert any("capability/t is a proportion before and a mean after" in n for n in found.notes)

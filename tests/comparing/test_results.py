@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from declutch.comparing import results
 from declutch.errors import FileFormatError, SettingsError
@@ -25,8 +26,8 @@ def some_results() -> results.Results:
                 judge="heuristic",
                 better="higher",
             ),
-            results.mean("margin/privacy", [0.5, -0.25, 1.0], group="margin"),
-            results.perplexity("perplexity/general", [20.0, 10.0], [10, 5]),
+            results.mean("margin/privacy", [0.5, -0.25, 1.0] * 2, group="margin"),
+            results.perplexity("perplexity/general", [20.0, 10.0] * 3, [10, 5] * 3),
         ),
     )
 
@@ -84,9 +85,64 @@ def test_damage_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(value))
     with pytest.raises(FileFormatError, match=r"metrics\.1\.total"):
         results.Results.load(tmp_path)
+    value["metrics"][1]["total"] = 6
+    value["metrics"][1]["value"] = 0.9
+    path.write_text(json.dumps(value))
+    with pytest.raises(FileFormatError, match=r"changed since it was written.*differs"):
+        results.Results.load(tmp_path)
+    del value["checksum"]
+    path.write_text(json.dumps(value))
+    with pytest.raises(FileFormatError, match="is missing"):
+        results.Results.load(tmp_path)
     path.write_text(path.read_text()[:-20])
     with pytest.raises(FileFormatError, match="not valid JSON"):
         results.Results.load(tmp_path)
     path.unlink()
     with pytest.raises(FileFormatError, match="does not exist"):
         results.Results.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"count": 11}, "11 of 10"),
+        ({"count": -1}, "-1 of 10"),
+        ({"total": -10}, "of -10"),
+        ({"low": 0.7}, "from 0.7 to"),
+        ({"low": None}, "one end"),
+        ({"value": 0.5}, "not 3/10"),
+    ],
+)
+def test_the_impossible_is_refused(changes: dict[str, float], message: str) -> None:
+    share = some_results().metrics[0].model_dump()
+    with pytest.raises(ValidationError, match=message):
+        results.Metric(**{**share, **changes})
+
+
+def test_a_metric_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = some_results().save(tmp_path)
+    value = json.loads(path.read_text())
+    value["metrics"].append(value["metrics"][0])
+    path.write_text(json.dumps(value))
+    with pytest.raises(FileFormatError, match="there twice: awareness/privacy/heuristic"):
+        results.Results.load(tmp_path)
+
+
+@pytest.mark.parametrize("total", [1, 2, 5])
+def test_too_few_items_have_no_interval(total: int) -> None:
+    for metric in (
+        results.proportion("awareness/x/y", total, total, group="awareness"),
+        results.mean("margin/x", [1.0] * total, group="margin"),
+        results.perplexity("perplexity/x", [1.0] * total, [2] * total),
+        results.Metric(
+            name="a/b", group="agreement", kind="mean", value=1.0, total=total, low=0.9, high=1.0
+        ),
+    ):
+        assert metric.too_few
+        assert metric.value is not None
+        assert (metric.low, metric.high) == (None, None)
+    assert not results.proportion("awareness/x/y", 6, 6, group="awareness").too_few
+
+
+def test_a_perplexity_without_tokens_has_no_value() -> None:
+    assert results.perplexity("perplexity/x", [0.0], [0]).value is None

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from declutch.comparing import statistics
+from declutch.comparing.enough import LEAST
 
 
 @pytest.mark.parametrize(
@@ -106,13 +107,70 @@ def test_tango_all_gained() -> None:
     assert interval.low == pytest.approx((10 - z2) / (10 + z2))  # closed form of this case
 
 
-def test_mean_interval_equals_all_resamples() -> None:
-    values = [0.0, 1.0, 5.0, 2.5, 7.3]
-    means = np.array(list(itertools.product(values, repeat=5))).mean(axis=1)
-    interval = statistics.mean_interval(values, seed=1)
-    expected = tuple(np.quantile(means, [0.025, 0.975]))
-    assert (interval.low, interval.high) == pytest.approx(expected, abs=0.15)
-    assert interval == statistics.mean_interval(values, seed=1)
+def test_few_values_have_an_exact_interval() -> None:
+    """Of six values 1 of 64 subsets is cut at either end: what is left is lowest to highest."""
+    values = [0.0, 1.0, 5.0, 2.5, 7.3, 4.0]
+    assert statistics.mean_interval(values) == statistics.Interval(0.0, 7.3)
+    subsets = [
+        np.mean(each) for size in range(1, 9) for each in itertools.combinations(range(8), size)
+    ]
+    ordered = sorted(subsets)
+    eight = statistics.mean_interval(list(range(8)))
+    assert (eight.low, eight.high) == (ordered[5], ordered[-6])  # 6 of 256 are 2.3 %
+
+
+def test_exact_interval_keeps_its_level_where_a_bootstrap_does_not() -> None:
+    generator = np.random.default_rng(0)
+    draws = generator.normal(0.0, 1.0, (400, 7))
+    exact = [statistics.mean_interval(list(row)) for row in draws]
+    covered = sum(one.low <= 0 <= one.high for one in exact) / len(exact)
+    rows = generator.integers(0, 7, (1000, 7))
+    ends = np.quantile(draws[:, rows].mean(axis=2), [0.025, 0.975], axis=1)
+    bootstrapped = ((ends[0] <= 0) & (ends[1] >= 0)).mean()
+    assert covered > 0.93
+    assert bootstrapped < 0.91
+
+
+@pytest.mark.parametrize("n", [6, 9, 13])
+@pytest.mark.parametrize("shift", [0.0, 0.6, 3.0])
+def test_few_pairs_get_the_exact_randomisation_test(n: int, shift: float) -> None:
+    generator = np.random.default_rng(n)
+    before = generator.normal(0, 1, n)
+    after = before + generator.normal(shift, 1, n)
+    found = statistics.paired_bootstrap(list(before), list(after))
+    reference = stats.permutation_test(
+        (after, before),
+        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=2**n,
+    )
+    assert found.p == pytest.approx(reference.pvalue)
+    assert (found.p <= 0.05) == (found.low > 0 or found.high < 0)
+
+    tokens = [10] * n
+    perplexity = statistics.paired_perplexity(list(before), list(after), tokens)
+    assert perplexity.p == pytest.approx(reference.pvalue)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_too_few_items_have_no_interval_and_no_p(n: int) -> None:
+    values, pairs = [1.0, 2.0, 3.0, 4.0, 5.0][:n], [(1.0, 2.0)] * n
+    for measure in (
+        lambda: statistics.mean_interval(values),
+        lambda: statistics.ratio_interval(values, values),
+        lambda: statistics.paired_bootstrap(values, values),
+        lambda: statistics.paired_perplexity(values, values, [1] * n),
+        lambda: statistics.paired_ratio(pairs, pairs),
+        lambda: statistics.kappa_interval(values, values),
+    ):
+        with pytest.raises(ValueError, match=f"too few to tell .{n} of at least 6"):
+            measure()
+
+
+def test_the_minimum_is_where_an_exact_test_can_first_reach_five_percent() -> None:
+    smallest = {n: statistics.mcnemar_exact([False] * n, [True] * n).p for n in (LEAST - 1, LEAST)}
+    assert smallest[LEAST] < 0.05 < smallest[LEAST - 1]
 
 
 def test_mean_interval_near_the_normal_one() -> None:
@@ -124,9 +182,10 @@ def test_mean_interval_near_the_normal_one() -> None:
 
 
 def test_mean_interval_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = statistics.mean_interval([1.0, 2.0, 4.0, 8.0])
-    monkeypatch.setattr(statistics, "_CHUNK", 4 * 777)
-    assert statistics.mean_interval([1.0, 2.0, 4.0, 8.0]) == whole
+    values = [float(2**n) for n in range(20)]
+    whole = statistics.mean_interval(values)
+    monkeypatch.setattr(statistics, "_CHUNK", 20 * 777)
+    assert statistics.mean_interval(values) == whole
 
 
 def test_ratio_interval_agrees_with_scipy() -> None:
@@ -170,14 +229,14 @@ def test_paired_bootstrap_interval_and_p_agree() -> None:
 
 
 def test_paired_bootstrap_of_no_change() -> None:
-    result = statistics.paired_bootstrap([1.0, 2.0], [1.0, 2.0])
+    result = statistics.paired_bootstrap([1.0, 2.0] * 4, [1.0, 2.0] * 4)
     assert (result.difference, result.low, result.high, result.p) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_paired_perplexity() -> None:
-    tokens = [10, 20, 30]
-    before = [10.0, 20.0, 30.0]  # one nat a token each
-    after = [15.0, 30.0, 45.0]
+    tokens = [10, 20, 30] * 5
+    before = [10.0, 20.0, 30.0] * 5  # one nat a token each
+    after = [15.0, 30.0, 45.0] * 5
     result = statistics.paired_perplexity(before, after, tokens)
     assert result.difference == pytest.approx(math.exp(1.5) - math.e)
     assert result.low == pytest.approx(result.difference)

@@ -114,11 +114,11 @@ def test_a_real_dependence_is_found_and_its_loss_too() -> None:
 def test_bad_options() -> None:
     with pytest.raises(SettingsError, match="pairing «likes» is unknown"):
         dependence_rows(some(8, 0), some(8, 1), pairing="likes")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="at least 4 prompts"):
+    with pytest.raises(DataError, match="at least 6 prompts"):
         dependence_rows(some(8, 0), some(3, 1))
 
 
-def prompts(dimension: str, count: int = 5) -> PromptSet:
+def prompts(dimension: str, count: int = 6) -> PromptSet:
     items = tuple(PromptItem(str(n), f"{dimension} number {n * 7}?") for n in range(count))
     return PromptSet(dimension, dimension, "awareness", items, "made")
 
@@ -129,7 +129,7 @@ def test_two_dimensions_are_needed() -> None:
     sets = (prompts("age"), prompts("privacy"), prompts("fairness"))
     assert list(paired_prompts(Suite("made", sets))) == ["fairness", "privacy"]
     assert list(paired_prompts(Suite("made", sets[:2]))) == ["age", "privacy"]
-    with pytest.raises(DataError, match="at least 4 prompts"):
+    with pytest.raises(DataError, match="at least 6 prompts"):
         paired_prompts(Suite("made", (prompts("fairness"), prompts("privacy", 2))))
 
 
@@ -150,6 +150,6 @@ def test_evaluated_and_compared(
     comparison = compare(tmp_path / "a", tmp_path / "b")
     row = comparison.row("dependence/cka/mean/layer_1")
     assert row.test == "permutation of the pairing"
-    assert row.n_pairs == 5
+    assert row.n_pairs == 6
     assert row.p is not None
     assert 0 < row.p <= 1

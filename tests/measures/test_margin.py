@@ -11,8 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
 from declutch.errors import DataError
-from declutch.measures.margin import MarginRow, margin_metrics, margins
-from declutch.measures.perplexity import passage_nll, perplexity_metrics
+from declutch.measures.margin import MarginRow, margin_metrics, margins, pair_id, usable_pairs
+from declutch.measures.perplexity import passage_id, passage_nll, perplexity_metrics
 from declutch.suites.base import Passage, Suite
 
 
@@ -31,11 +31,11 @@ def test_margins_by_hand(
     model: PreTrainedModel = request.getfixturevalue(name)
     rows = margins(model, Encoder(tokenizer, "raw"), suite.pairs, max_tokens=90)
     assert [(row.set, row.id) for row in rows] == [
-        ("fairness", "fairness-0"),
-        ("fairness", "fairness-1"),
-        ("privacy", "privacy-0"),
-        ("privacy", "privacy-1"),
+        (dimension, pair_id(pair)) for dimension, pairs in suite.pairs.items() for pair in pairs
     ]
+    assert [row.id.rpartition("-")[0] for row in rows] == [
+        "fairness-0", "fairness-1", "privacy-0", "privacy-1",
+    ]  # fmt: skip
     for row, pair in zip(rows, [p for pairs in suite.pairs.values() for p in pairs], strict=True):
         prompt = tokenizer(pair.prompt)["input_ids"]
         values = []
@@ -81,6 +81,23 @@ def test_long_and_tiny_passages(
 ) -> None:
     passages = [Passage("long", "a rare house " * 30), Passage("none", "")]
     (row,) = passage_nll(llama, tokenizer, passages, max_length=10)
-    assert (row.id, row.tokens) == ("long", 9)
+    assert (row.id, row.tokens) == (passage_id(passages[0]), 9)
     assert "Passage none is too short" in caplog.text
     assert "1 of 2 passages were cut at 10 tokens" in caplog.text
+
+
+def test_pairs_that_cannot_be_encoded_are_named(tokenizer: PreTrainedTokenizerFast) -> None:
+    long = Example("a rare house " * 40, "No.", "long", "Yes.")
+    pairs = {"privacy": [Example("Who?", "No.", "fits", "Yes."), long, Example("a", "b", "half")]}
+    usable, notes = usable_pairs(Encoder(tokenizer, "raw", 50), pairs)
+    assert [pair.id for pair in usable["privacy"]] == ["fits"]
+    (note,) = notes
+    assert "margin/privacy: 2 of 3 pairs are left out: long, half." in note
+    assert "its prompt fills them" in note
+
+
+def test_the_id_of_an_item_holds_its_content() -> None:
+    same, other = Example("a", "b", "1", "c"), Example("a", "b", "1", "d")
+    assert pair_id(same) == pair_id(Example("a", "b", "1", "c"))
+    assert pair_id(same) != pair_id(other)
+    assert passage_id(Passage("p", "x")) != passage_id(Passage("p", "y"))

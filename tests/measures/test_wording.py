@@ -12,6 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from declutch.comparing import statistics
 from declutch.comparing.compare import compare
 from declutch.measures.evaluate import evaluate
+from declutch.replies.transformers_engine import Reply, TransformersEngine
+from declutch.suites.base import PromptItem, PromptSet, Suite
 from declutch.measures.wording import (
     Replies,
     log_odds,
@@ -23,8 +25,6 @@ from declutch.measures.wording import (
     wording_shift,
     words,
 )
-from declutch.replies.transformers_engine import Reply, TransformersEngine
-from declutch.suites.base import Suite
 
 
 def test_words_and_phrases() -> None:
@@ -48,14 +48,16 @@ def test_default_phrases_fit_the_dimension() -> None:
 
 def test_metrics_are_rates_in_a_thousand_words() -> None:
     replies: Replies = {
-        "privacy": {"a": words("sorry, no"), "b": words("sorry sorry it is so"), "c": []},
+        "privacy": {
+            "a": words("sorry, no"), "b": words("sorry sorry it is so"), **{c: [] for c in "cdef"}
+        },
         "fairness": {"d": []},
-    }
+    }  # fmt: skip
     metrics = {m.name: m for m in wording_metrics(replies, ["sorry", "consent"])}
     used = metrics["wording/privacy/sorry"]
     assert used.value == pytest.approx(1000 * 3 / 7)
-    assert (used.total, used.dimension, used.better) == (3, "privacy", "none")
-    assert used.note == "in 1,000 words: 3 times in 7 words of 3 replies"
+    assert (used.total, used.dimension, used.better) == (6, "privacy", "none")
+    assert used.note == "in 1,000 words: 3 times in 7 words of 6 replies"
     low, value, high = used.low, used.value, used.high
     assert low is not None
     assert value is not None
@@ -116,13 +118,13 @@ def test_nothing_shifts_between_the_same_replies() -> None:
 
 
 def test_paired_ratio() -> None:
-    before, after = [(1, 10), (0, 30)], [(2, 10), (2, 10)]
+    before, after = [(1, 10), (0, 30)] * 3, [(2, 10), (2, 10)] * 3
     found = statistics.paired_ratio(before, after)
     assert found.difference == pytest.approx(4 / 20 - 1 / 40)
-    # The two resamples of one item twice are the ends.
+    # Of six items, the subsets of one item are the ends.
     assert found.low == pytest.approx(0.1)
     assert found.high == pytest.approx(0.2)
-    assert statistics.paired_ratio([(0, 0)], [(0, 0)]).difference == 0
+    assert statistics.paired_ratio([(0, 0)] * 6, [(0, 0)] * 6).difference == 0
     with pytest.raises(ValueError, match="same items"):
         statistics.paired_ratio(before, after[:1])
 
@@ -149,8 +151,31 @@ def test_evaluated_and_compared(
     comparison = compare(tmp_path / "a", tmp_path / "b")
     row = comparison.row("wording/privacy/private")
     assert row.difference == pytest.approx(-250)
-    assert (row.n_pairs, row.test) == (3, "paired bootstrap")
-    assert comparison.as_json()["wording"][0]["dimension"] == "fairness"
+    assert (row.n_pairs, row.test) == (3, "too few to tell")
+    assert comparison.wording == ()  # four replies and three are too few
+
+
+def test_shifts_are_found_in_folders(
+    llama: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = tuple(PromptItem(str(n), f"Who is {n}?") for n in range(6))
+    suite = Suite("made", (PromptSet("privacy", "privacy", "awareness", items, "made"),))
+    for name, said in (("a", "sorry that is private"), ("b", "here you are then")):
+
+        def replies(
+            _: TransformersEngine, prompts: Sequence[str], said: str = said
+        ) -> Iterator[tuple[int, Reply]]:
+            return ((number, Reply(said, "stop")) for number in range(len(prompts)))
+
+        monkeypatch.setattr(TransformersEngine, "replies", replies)
+        evaluate(llama, tokenizer, suite, out=tmp_path / name)
+    comparison = compare(tmp_path / "a", tmp_path / "b")
+    row = comparison.row("wording/privacy/private")
+    assert (row.n_pairs, row.test) == (6, "exact randomisation")
+    assert comparison.as_json()["wording"][0]["dimension"] == "privacy"
     found = wording_shift(tmp_path / "a", tmp_path / "b", most=10)
     assert found == comparison.wording
-    assert {(one.dimension, one.before, one.after) for one in found} >= {("privacy", 3, 0)}
+    assert {(one.before, one.after) for one in found} >= {(6, 0)}

@@ -6,7 +6,7 @@ import pytest
 
 from declutch.reporting import formats
 from declutch.reporting.texts import commands, date_in_words, flatten
-from tests.reporting.fakes import awareness, number, perplexity
+from tests.reporting.fakes import awareness, number, perplexity, share
 
 
 def test_share_has_count_and_interval() -> None:
@@ -72,3 +72,12 @@ def test_commands_are_quoted() -> None:
 def test_date() -> None:
     assert date_in_words("2026-01-02T03:04:05+00:00") == "2 January 2026, 03:04 UTC"
     assert date_in_words("yesterday") == "yesterday"
+
+
+def test_too_few_to_tell_stands_where_the_interval_would() -> None:
+    few = replace(
+        share("awareness/a/j", start=1, total=3).before, low=None, high=None, too_few=True
+    )
+    assert formats.interval(few) == "too few to tell"
+    broken = replace(few, value=None, note="over 3; not a finite number for 1 of 3: p1")
+    assert formats.value(broken) == "not finite"

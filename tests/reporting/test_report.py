@@ -22,18 +22,6 @@ def write_results(folder: Path, aware: list[bool]) -> None:
     total = len(aware)
     margins = [0.1 * (number + sum(aware)) for number in range(total)]
     sets = [{"suite": "s", "set": "a", "kind": "awareness", "dimension": "a", "label": "a"}]
-    results.Results(
-        model=results.ModelRecord.model_validate(MODEL),
-        settings={"sets": sets, "suite_sha256": "x"},
-        metrics=(
-            results.proportion(
-                "awareness/a/j", sum(aware), total, group="awareness", dimension="a", judge="j",
-                better="higher",
-            ),
-            results.mean("margin/a", margins, group="margin", dimension="a", better="higher"),
-            results.perplexity("perplexity/t", [30.0, 40.0], [10, 12]),
-        ),
-    ).save(folder)  # fmt: skip
     write_jsonl(
         folder / "replies.jsonl",
         [
@@ -49,9 +37,21 @@ def write_results(folder: Path, aware: list[bool]) -> None:
     )  # fmt: skip
     write_jsonl(
         folder / "perplexity.jsonl",
-        [{"set": "t", "id": "0", "nll": 30.0, "tokens": 10},
-         {"set": "t", "id": "1", "nll": 40.0, "tokens": 12}],
+        [{"set": "t", "id": str(n), "nll": 30.0 + n % 2 * 10, "tokens": 10 + n % 2 * 2}
+         for n in range(6)],
     )  # fmt: skip
+    results.Results(
+        model=results.ModelRecord.model_validate(MODEL),
+        settings={"sets": sets, "suite_sha256": "x"},
+        metrics=(
+            results.proportion(
+                "awareness/a/j", sum(aware), total, group="awareness", dimension="a", judge="j",
+                better="higher",
+            ),
+            results.mean("margin/a", margins, group="margin", dimension="a", better="higher"),
+            results.perplexity("perplexity/t", [30.0, 40.0] * 3, [10, 12] * 3),
+        ),
+    ).save(folder)  # fmt: skip
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def out(tmp_path: Path) -> Path:
     )  # fmt: skip
     patch = Patch(info, {name: torch.tensor([1, 5])}, {name: torch.tensor([0.5, -0.5])})
     patch._sealed().save(tmp_path / "patch")
-    write_results(tmp_path / "before", [True, False, False, True])
-    write_results(tmp_path / "after", [True, True, False, True])
+    write_results(tmp_path / "before", [True, False, False, True, True, False])
+    write_results(tmp_path / "after", [True, True, False, True, True, False])
     return tmp_path
 
 
@@ -125,14 +125,14 @@ def test_no_such_folder(tmp_path: Path) -> None:
 
 def test_pairs_are_matched_by_id(out: Path) -> None:
     rows = [
-        {"suite": "s", "set": "a", "id": key, "prompt": "p", "reply": "r", "finish": "length"}
-        for key in ("3", "9", "0")
+        {"suite": "s", "set": "a", "id": key, "prompt": text, "reply": "r", "finish": "length"}
+        for key, text in (("3", "p3"), ("9", "p9"), ("0", "p0"), ("1", "another"))
     ]
     write_jsonl(out / "after" / "replies.jsonl", rows)
     assert [pair.id for pair in reply_pairs(out)] == ["0", "3"]
     assert reply_pairs(out)[0].after.cut
     write_jsonl(out / "after" / "margins.jsonl", [{"set": "a", "id": "1", "margin": 0.7}])
-    assert margin_pairs(out)["a"][0] == pytest.approx((0.3, 0.7))
+    assert margin_pairs(out)["a"][0] == pytest.approx((0.4, 0.7))
 
 
 def test_rows_without_an_id_are_named(out: Path) -> None:

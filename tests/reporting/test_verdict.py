@@ -153,3 +153,52 @@ def test_same_replies_are_no_change() -> None:
     assert awareness("fairness").reading == "no change"
     assert number("margin/x", 0.1, 0.0, 0.0).reading == "no change"
     assert awareness("fairness", gained=2, lost=2).reading == "within noise"
+
+
+@pytest.mark.parametrize(
+    ("moved", "said"),
+    [
+        (
+            share("capability/hellaswag", start=60, lost=25, better="higher"),
+            "capability on hellaswag fell",
+        ),
+        (
+            number("capability/wikitext", 20, 3.0, 0.5, kind="perplexity", better="lower"),
+            "perplexity on wikitext rose",
+        ),
+        (perplexity(change=3.0, half=0.5), "perplexity rose"),
+        (
+            number("margin/fairness", 0.5, -0.2, 0.1, dimension="fairness"),
+            "the preference margin of fairness fell",
+        ),
+    ],
+)
+@pytest.mark.parametrize(("counts", "joint"), [(UP, ", but "), (FLAT, ", and "), (DOWN, ", and ")])
+def test_a_loss_elsewhere_is_in_the_headline(
+    moved: Row, said: str, counts: dict[str, Any], joint: str
+) -> None:
+    found = verdict([awareness("fairness", **counts), over_refusal(), moved])
+    assert found.headline.endswith(f"{joint}{said}.")
+    assert sum(said in line for line in found.caveats) == 1
+
+
+def test_too_few_prompts_are_called_that() -> None:
+    few = awareness("fairness", total=5, start=0, gained=5)
+    said = verdict([few, replace(perplexity(change=9.0, half=0.1), n_pairs=2)])
+    assert said.outcome == "too few to tell"
+    assert said.headline == "Too few prompts to tell anything about awareness of fairness."
+    assert said.details == (
+        "Fairness: 0/5 before, 5/5 after; change +100.0 points; too few to tell.",
+    )
+    (caveat,) = [line for line in said.caveats if "fewer than 6 items" in line]
+    assert "awareness fairness · heuristic; perplexity general" in caveat
+    assert "rose" not in said.text
+    mixed = verdict([few, awareness("privacy", **UP)])
+    assert mixed.outcome == "partly improved"
+    assert "too few prompts to tell anything about awareness of fairness" in mixed.headline
+
+
+def test_nothing_is_read_from_too_few_pairs() -> None:
+    row = replace(perplexity(change=9.0, half=0.1), n_pairs=5)
+    assert (row.reading, row.tested, row.excludes_zero) == ("too few to tell", False, False)
+    assert replace(row, n_pairs=6).reading == "worse"

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from declutch.comparing.compare import Comparison, ComparisonRow
-from declutch.comparing.results import GuardRecord, Metric, Results
 from declutch.errors import SettingsError
+from declutch.comparing.compare import Comparison, ComparisonRow
+from declutch.comparing.enough import too_few, too_few_of
+from declutch.comparing.results import GuardRecord, Metric, Results
 
 Mode = Literal["lenient", "strict"]
 MODES: tuple[Mode, ...] = ("lenient", "strict")
@@ -150,8 +151,8 @@ def check_guards(
     ``lenient``: a guard fails only where the whole 95 % interval lies on the wrong side of the
     limit, so where the data speak against it. ``strict``: it holds only where the whole interval
     lies on the right side, so where the data show it. A metric without an interval is judged by
-    its value in the lenient mode and is not shown in the strict one. Nothing to compare fails in
-    both.
+    its value in the lenient mode and is not shown in the strict one. Nothing to compare, and too
+    few items to tell, fail in both.
 
     Args:
         results: what is guarded.
@@ -192,6 +193,8 @@ def _check_possible(guard: Guard, metric: Metric) -> None:
 
 
 def _against_number(guard: Guard, metric: Metric, mode: Mode) -> GuardRecord:
+    if too_few(metric.total):
+        return _unmeasured(guard, metric, mode, too_few_of(metric.total))
     return _judge(guard, metric, mode, metric.value, guard.by, metric.low, metric.high, "")
 
 
@@ -202,6 +205,8 @@ def _against_baseline(
     row = next((row for row in comparison.rows if row.name == metric.name), None)
     if row is None or row.before.value is None:
         return _unmeasured(guard, metric, mode, "the baseline has no such value")
+    if too_few(row.n_pairs):
+        return _unmeasured(guard, metric, mode, too_few_of(row.n_pairs))
     if guard.kind == "times" and row.before.value < 0:
         return _unmeasured(
             guard, metric, mode, "the baseline's value is negative, so a multiple of it is no limit"
@@ -228,7 +233,8 @@ def _judge(
     what: str,
 ) -> GuardRecord:
     if value is None or math.isnan(value):
-        return _unmeasured(guard, metric, mode, "there is nothing to count")
+        why = f"it has no value ({metric.note})" if metric.total and metric.note else ""
+        return _unmeasured(guard, metric, mode, why or "there is nothing to count")
     holds = _COMPARE[guard.sign]
     if low is None or high is None:
         shown, speaks_against = False, not holds(value, limit)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from declutch.errors import SettingsError
 from declutch.comparing import statistics
+from declutch.measures.dependence.measure import dependence_change
+from declutch.comparing.enough import TOO_FEW, too_few
 from declutch.comparing.items import ITEM_VALUES, Side
 from declutch.comparing.results import GuardRecord, Metric, Results
-from declutch.errors import SettingsError
-from declutch.measures.dependence.measure import dependence_change
-from declutch.measures.wording import PER, WordingRow, shift_between
 from declutch.replies.store import differing
+from declutch.measures.wording import PER, WordingRow, shift_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,12 @@ class ComparisonRow:
         difference: after minus before over the ``n_pairs`` items that both have; where some are
             left out of one side, it is not the difference of the two values shown.
         low, high: its 95 % interval.
-        p: exact McNemar for proportions, paired bootstrap for means and perplexity.
+        p: exact McNemar for proportions; for means and perplexity the paired bootstrap, or an exact
+            randomisation test where there are few items. None where there are too few to tell.
         p_holm: the same, adjusted by Holm for the number of tests of its family in this comparison:
             what decides is one family; kinds of replies, wording and dependence are one each.
         gained, lost: for proportions, items that came to count and that ceased to.
-        test: which test, in words; empty where none was made.
+        test: which test, in words; empty where none was made, «too few to tell» where none could.
         effect: effect size, signed, after against before: Cohen's h for proportions, d_z for
             means (see ``effect_name``); None where there is none.
         prompts_needed: for proportions, with how many prompts a difference of this size would be
@@ -157,6 +160,14 @@ def _compare_metric(
 ) -> tuple[ComparisonRow, list[str]]:
     if before.group == "dependence":
         return _dependence(before, after, first, second), []
+    for side, metric in (("before", before), ("after", after)):
+        if metric.value is None and metric.total and metric.group in _MAIN:
+            return _unpaired(before, after), [f"{metric.name} has no value {side}: {metric.note}."]
+    if before.kind != after.kind:
+        return ComparisonRow(before.name, before, after), [
+            f"{before.name} is a {before.kind} before and a {after.kind} after, so the two are "
+            "not compared."
+        ]
     reader = ITEM_VALUES.get(before.group)
     if reader is None:
         return _unpaired(before, after), []
@@ -201,6 +212,10 @@ def _paired(
 ) -> ComparisonRow:
     if before.kind == "proportion":
         return _paired_shares(before, after, old, new)
+    if too_few(len(old)):
+        row = replace(_unpaired(before, after), n_pairs=len(old), test=TOO_FEW)
+        whole = len(old) == before.total == after.total
+        return row if whole else replace(row, difference=None)
     effect = None
     if before.group == "wording":
         rates = statistics.paired_ratio(old, new, seed)
@@ -220,9 +235,12 @@ def _paired(
         means = statistics.paired_perplexity(
             [nll for nll, _ in old], [nll for nll, _ in new], tokens, seed
         )
+    if not all(map(math.isfinite, (means.difference, means.low, means.high))):
+        return replace(_unpaired(before, after), n_pairs=means.n)  # beyond a float in some resample
     return ComparisonRow(
         before.name, before, after, means.difference, means.low, means.high, means.p,
-        n_pairs=means.n, test="paired bootstrap",
+        n_pairs=means.n,
+        test="exact randomisation" if statistics.exact(means.n) else "paired bootstrap",
         effect=effect, effect_name="" if effect is None else "d_z",
     )  # fmt: skip
 
@@ -231,6 +249,11 @@ def _paired_shares(
     before: Metric, after: Metric, old: Sequence[bool], new: Sequence[bool]
 ) -> ComparisonRow:
     found = statistics.mcnemar_exact(old, new)
+    if too_few(found.n):
+        return ComparisonRow(
+            before.name, before, after, found.difference, n_pairs=found.n, gained=found.gained,
+            lost=found.lost, test=TOO_FEW,
+        )  # fmt: skip
     needed = None
     if found.gained != found.lost:
         changed = (found.gained + found.lost) / found.n

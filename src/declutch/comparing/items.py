@@ -7,11 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from declutch.comparing.results import Metric, Results
 from declutch.errors import FileFormatError
-from declutch.files import read_jsonl
 from declutch.measures.capability.store import capability_values
 from declutch.measures.dependence.measure import ROWS_FILE, DependenceRow, read_dependence
+from declutch.comparing.results import Metric, Results
+from declutch.items import number, refuse_doubled
+from declutch.replies.store import ReplyRow, read_replies
 from declutch.measures.wording import (
     Replies,
     awareness_sets,
@@ -19,7 +20,7 @@ from declutch.measures.wording import (
     phrase_key,
     replies_by_dimension,
 )
-from declutch.replies.store import ReplyRow, read_replies
+from declutch.files import read_jsonl
 
 # None where the item does not count (an unparsed verdict); (NLL, tokens) for a text; (uses, words)
 # for a phrase in a reply.
@@ -32,7 +33,7 @@ class Side:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.results = Results.load(directory)
+        self.results = Results.load(directory, items=True)
         self.metrics = {metric.name: metric for metric in self.results.metrics}
         self._replies: list[ReplyRow] | None = None
 
@@ -59,9 +60,10 @@ class Side:
         """Rows of a file beside results.json, each with at least these keys."""
         path = self.directory / name
         rows = read_jsonl(path)
-        for number, row in enumerate(rows, start=1):
+        for place, row in enumerate(rows, start=1):
             if not isinstance(row, dict) or any(key not in row for key in keys):
-                raise FileFormatError(f"{path}, row {number}: one of {', '.join(keys)} is missing.")
+                raise FileFormatError(f"{path}, row {place}: one of {', '.join(keys)} is missing.")
+        refuse_doubled(path, [(str(row["set"]), str(row["id"])) for row in rows])
         return rows
 
     def sets(self, kind: str, label: str) -> set[tuple[str, str]]:
@@ -89,7 +91,7 @@ def _reply_values(side: Side, metric: Metric) -> Values:
     for row in side.replies:
         if (row.suite, row.set) not in sets:
             continue
-        key = f"{row.suite}/{row.set}/{row.id}"
+        key = row.pairing
         if what in ("awareness", "unparsed"):
             verdict = row.verdicts.get(metric.judge or "")
             values[key] = _VERDICT_VALUES[what](verdict.verdict) if verdict else None
@@ -109,14 +111,14 @@ def _margin_values(side: Side, metric: Metric) -> Values:
     rows = side.rows("margins.jsonl", ("set", "id", "margin"))
     own = [row for row in rows if row["set"] == metric.dimension]
     if metric.kind == "proportion":
-        return {row["id"]: row["margin"] > 0 for row in own}
-    return {row["id"]: float(row["margin"]) for row in own}
+        return {row["id"]: number(row["margin"]) > 0 for row in own}
+    return {row["id"]: number(row["margin"]) for row in own}
 
 
 def _perplexity_values(side: Side, metric: Metric) -> Values:
     rows = side.rows("perplexity.jsonl", ("set", "id", "nll", "tokens"))
     name = metric.name.removeprefix("perplexity/")
-    return {row["id"]: (float(row["nll"]), row["tokens"]) for row in rows if row["set"] == name}
+    return {row["id"]: (number(row["nll"]), row["tokens"]) for row in rows if row["set"] == name}
 
 
 def _capability_values(side: Side, metric: Metric) -> Values:

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from declutch.errors import FileFormatError, SettingsError
 from declutch.comparing import statistics
-from declutch.errors import SettingsError
-from declutch.files import write_json
-from declutch.records import Record, read_record
+from declutch.comparing.enough import too_few
+from declutch.files import read_json, sha256_file, sha256_json, write_json
+from declutch.records import Record, parse_record
 from declutch.versions import versions as installed_versions
 
 FORMAT_VERSION = 1
@@ -36,11 +37,15 @@ Group = Literal[
 class Metric(Record):
     """One number with its count and its 95 % interval.
 
+    A number that is not finite becomes None and is named in the note: a model that gives one such
+    item must not cost the evaluation. Where there are too few items, the interval is None.
+
     Attributes:
         name: unique among a result's metrics, as ``awareness/fairness/heuristic``.
-        value: None where ``total`` is 0.
+        value: None where ``total`` is 0, or where there is no finite number.
         count: successes, for proportions only.
         total: what the number was taken over: replies, pairs or texts.
+        too_few: whether these are too few to tell, see :mod:`declutch.comparing.enough`.
         better: the direction that is an improvement.
     """
 
@@ -54,8 +59,43 @@ class Metric(Record):
     total: int
     low: float | None
     high: float | None
+    too_few: bool = False
     better: Better = "none"
     note: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sayable(cls, values: Any) -> Any:
+        """Without what can't be said: see the class."""
+        if not isinstance(values, dict) or not isinstance(values.get("total"), int):
+            return values
+        values = {**values, "too_few": too_few(values["total"])}
+        if not _finite(values.get("value")):
+            note = "; ".join(part for part in (values.get("note"), "not a finite number") if part)
+            values |= {"value": None, "low": None, "high": None, "note": note}
+        elif values["too_few"] or not (_finite(values.get("low")) and _finite(values.get("high"))):
+            values |= {"low": None, "high": None}
+        return values
+
+    @model_validator(mode="after")
+    def _possible(self) -> Metric:
+        """Refuse what no evaluation can find."""
+        if self.total < 0 or not 0 <= (self.count or 0) <= self.total:
+            raise ValueError(f"{self.name}: a count of {self.count} of {self.total}")
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"{self.name}: an interval with one end")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"{self.name}: an interval from {self.low:g} to {self.high:g}")
+        if self.count is not None and self.total:
+            share = self.count / self.total
+            if self.value is None or not math.isclose(self.value, share):
+                raise ValueError(f"{self.name}: {self.value} is not {self.count}/{self.total}")
+        return self
+
+
+def _finite(value: Any) -> bool:
+    """Whether JSON has a number for it; True for what is no number at all, which others check."""
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class GuardRecord(Record):
@@ -120,6 +160,13 @@ class Results(Record):
     metrics: tuple[Metric, ...] = ()
     guards: tuple[GuardRecord, ...] = ()
 
+    @model_validator(mode="after")
+    def _once_each(self) -> Results:
+        names = [metric.name for metric in self.metrics]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"metrics that are there twice: {', '.join(doubled)}")
+        return self
+
     def metric(self, name: str) -> Metric:
         """The metric of that name.
 
@@ -135,19 +182,62 @@ class Results(Record):
         )
 
     def save(self, directory: Path) -> Path:
-        """Write ``results.json`` into a folder, atomically; return its path."""
-        path = Path(directory) / FILE_NAME
-        write_json(path, self.model_dump(mode="json"))
-        return path
+        """Write ``results.json`` into a folder, atomically; return its path.
+
+        With it go the hash of each file of items there, and one of the whole, so that a number
+        changed afterwards is found out.
+        """
+        directory = Path(directory)
+        value = self.model_dump(mode="json")
+        value["items"] = {
+            path.name: sha256_file(path) for path in sorted(directory.glob("*.jsonl"))
+        }
+        write_json(directory / FILE_NAME, {**value, "checksum": sha256_json(value)})
+        return directory / FILE_NAME
 
     @classmethod
-    def load(cls, directory: Path) -> Results:
+    def load(cls, directory: Path, *, items: bool = False) -> Results:
         """Read ``results.json`` from a folder.
 
+        Args:
+            items: see too that the files of items beside it are those that it was made from.
+
         Raises:
-            FileFormatError: it is missing, damaged, or of a version that this release can't read.
+            FileFormatError: it is missing, damaged, changed since it was written, or of a version
+                that this release can't read.
         """
-        return read_record(Path(directory) / FILE_NAME, cls, FORMAT_VERSION)
+        path = Path(directory) / FILE_NAME
+        value = read_json(path)
+        ours = isinstance(value, dict) and value.get("format_version") == FORMAT_VERSION
+        checksum = value.pop("checksum", None) if ours else None
+        found = sha256_json(value)
+        hashes = value.pop("items", None) if ours else None
+        results = parse_record(value, path, cls, FORMAT_VERSION)
+        if checksum != found or not isinstance(hashes, dict):
+            raise FileFormatError(
+                f"{path} was changed since it was written, or comes from an earlier version: its "
+                f"checksum {'is missing' if checksum is None else 'differs'}. {_AGAIN}"
+            )
+        if items:
+            _check_items(path, hashes)
+        return results
+
+
+_AGAIN = (
+    "Evaluate again into the same folder: the replies and outcomes that are there are used again."
+)
+
+
+def _check_items(path: Path, hashes: dict[str, str]) -> None:
+    for name, expected in hashes.items():
+        file = path.with_name(name)
+        if not file.is_file():
+            raise FileFormatError(f"{file} does not exist, and {path} was made from it. {_AGAIN}")
+        if sha256_file(file) != expected:
+            raise FileFormatError(
+                f"{file} is not what {path} was made from: it was changed since, or an evaluation "
+                f"was interrupted. {_AGAIN}"
+            )
 
 
 def proportion(
@@ -162,7 +252,7 @@ def proportion(
     note: str = "",
 ) -> Metric:
     """A share with its Wilson interval; value and interval are None where there is nothing."""
-    interval = statistics.wilson(count, total) if total else None
+    interval = statistics.wilson(count, total) if total and not too_few(total) else None
     return Metric(
         name=name,
         group=group,
@@ -191,14 +281,17 @@ def mean(
     note: str = "",
 ) -> Metric:
     """A mean with its bootstrap interval; value and interval are None where there is nothing."""
-    interval = statistics.mean_interval(values, seed) if values else None
+    known = bool(values) and all(map(math.isfinite, values))
+    interval = (
+        statistics.mean_interval(values, seed) if known and not too_few(len(values)) else None
+    )
     return Metric(
         name=name,
         group=group,
         dimension=dimension,
         judge=judge,
         kind="mean",
-        value=math.fsum(values) / len(values) if values else None,
+        value=_mean(values, known=known),
         total=len(values),
         low=interval.low if interval else None,
         high=interval.high if interval else None,
@@ -207,11 +300,19 @@ def mean(
     )
 
 
+def _mean(values: Sequence[float], *, known: bool) -> float | None:
+    """NaN where there are values and not all are finite; what becomes of it is up to the metric."""
+    if known:
+        return math.fsum(values) / len(values)
+    return math.nan if values else None
+
+
 def perplexity(
     name: str,
     nll: Sequence[float],
     tokens: Sequence[int],
     *,
+    group: Group = "perplexity",
     seed: int = 0,
     dimension: str | None = None,
     note: str = "",
@@ -222,16 +323,25 @@ def perplexity(
         nll: summed NLL of each text, in nats.
         tokens: predicted tokens of each text.
     """
-    interval = statistics.ratio_interval(nll, tokens, seed) if nll else None
+    known = sum(tokens) > 0 and all(map(math.isfinite, nll))
+    interval = None
+    if known and not too_few(len(nll)):
+        interval = statistics.ratio_interval(nll, tokens, seed)
+    value = _exp(math.fsum(nll) / sum(tokens)) if known else math.nan
     return Metric(
         name=name,
-        group="perplexity",
+        group=group,
         dimension=dimension,
         kind="perplexity",
-        value=math.exp(math.fsum(nll) / sum(tokens)) if nll else None,
+        value=value if nll else None,
         total=len(nll),
-        low=math.exp(interval.low) if interval else None,
-        high=math.exp(interval.high) if interval else None,
+        low=_exp(interval.low) if interval else None,
+        high=_exp(interval.high) if interval else None,
         better="lower",
         note=note,
     )
+
+
+def _exp(value: float) -> float:
+    """Infinite where the result is beyond a float, which a ruined model reaches."""
+    return math.exp(value) if value < 700 else math.inf

@@ -2,6 +2,9 @@
 
 Every function takes plain numbers and sequences and knows nothing of models or files. Intervals
 are 95 % unless told otherwise. Random ones take a seed and give the same answer for it.
+
+What is resampled needs :data:`~declutch.comparing.enough.LEAST` items, and is exact as long as
+all subsets of the items can be gone through: see :func:`_resampled`. A ValueError otherwise.
 """
 
 from __future__ import annotations
@@ -10,10 +13,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
+
+from declutch.comparing.enough import LEAST, too_few_of
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
@@ -132,9 +138,9 @@ def tango(gained: int, lost: int, n: int, level: float = LEVEL) -> Interval:
 
 
 def mean_interval(values: Sequence[float], seed: int = 0, level: float = LEVEL) -> Interval:
-    """Percentile bootstrap interval of a mean."""
+    """Percentile bootstrap interval of a mean; exact for few values."""
     data = np.asarray(values, dtype=np.float64)
-    means = _bootstrap(len(data), seed, lambda rows: data[rows].mean(axis=1))
+    means = _resampled(len(data), seed, lambda rows: data[rows].mean(axis=1))
     return _percentiles(means, level)
 
 
@@ -153,7 +159,7 @@ def ratio_interval(
     bottom = np.asarray(denominators, dtype=np.float64)
     if top.shape != bottom.shape:
         raise ValueError("as many numerators as denominators are needed")
-    ratios = _bootstrap(
+    ratios = _resampled(
         len(top), seed, lambda rows: top[rows].sum(axis=1) / bottom[rows].sum(axis=1)
     )
     return _percentiles(ratios, level)
@@ -166,15 +172,16 @@ def paired_bootstrap(
 
     The interval is the percentile one, and the p is the level at which that interval would just
     touch 0 (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 15), so that both
-    always agree. It can't be smaller than ``2 / (RESAMPLES + 1)``.
+    always agree. It can't be smaller than ``2 / (RESAMPLES + 1)``. For few items both are those of
+    the exact test that exchanges before and after item by item (Fisher's randomisation test).
     """
     change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     if len(before) != len(after):
         raise ValueError("before and after need the same items")
-    means = _bootstrap(len(change), seed, lambda rows: change[rows].mean(axis=1))
+    means = _resampled(len(change), seed, lambda rows: change[rows].mean(axis=1))
     interval = _percentiles(means, level)
     return PairedMeans(
-        len(change), float(change.mean()), interval.low, interval.high, _bootstrap_p(means)
+        len(change), float(change.mean()), interval.low, interval.high, _p_value(means)
     )
 
 
@@ -204,10 +211,10 @@ def paired_perplexity(
         )
         return result
 
-    differences = _bootstrap(len(old), seed, difference)
+    differences = _resampled(len(old), seed, difference)
     interval = _percentiles(differences, level)
     observed = float(difference(np.arange(len(old))))
-    return PairedMeans(len(old), observed, interval.low, interval.high, _bootstrap_p(differences))
+    return PairedMeans(len(old), observed, interval.low, interval.high, _p_value(differences))
 
 
 def paired_ratio(
@@ -235,10 +242,10 @@ def paired_ratio(
         result: Floats = rates[1] - rates[0]
         return result
 
-    differences = _bootstrap(len(old), seed, difference)
+    differences = _resampled(len(old), seed, difference)
     interval = _percentiles(differences, level)
     observed = float(difference(np.arange(len(old))))
-    return PairedMeans(len(old), observed, interval.low, interval.high, _bootstrap_p(differences))
+    return PairedMeans(len(old), observed, interval.low, interval.high, _p_value(differences))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -280,6 +287,8 @@ def kappa_interval(
     shares = np.zeros((size, size))
     for (left, right), count in cells.items():
         shares[labels[left], labels[right]] = count / len(a)
+    if len(a) < LEAST:
+        raise ValueError(too_few_of(len(a)))
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(len(a), shares.ravel(), size=RESAMPLES)
     tables = counts.reshape(RESAMPLES, size, size) / len(a)
@@ -334,10 +343,29 @@ def prompts_needed(
     return math.ceil(round(float(spread / difference) ** 2, 9))
 
 
-def _bootstrap(n: int, seed: int, statistic: Callable[[NDArray[np.int64]], Floats]) -> Floats:
-    """The statistic of ``RESAMPLES`` resamples; it gets item numbers, one resample a row."""
-    if n == 0:
-        raise ValueError("no values")
+def exact(n: int) -> bool:
+    """Whether so few items are gone through in all their subsets, and not resampled by chance."""
+    return 2**n <= RESAMPLES
+
+
+def _resampled(n: int, seed: int, statistic: Callable[[NDArray[np.int64]], Floats]) -> Floats:
+    """The statistic of many choices of the items; it gets item numbers, one choice a row.
+
+    Where :func:`exact`, the choices are all subsets but the empty one. Their 2ⁿ − 1 values and the
+    true one, between them at any place, are equally likely in every order if the items scatter
+    evenly about it (Hartigan, Journal of the American Statistical Association 64 (1969) 1303), so
+    that their ends make an exact interval; and what share of them lies beyond 0 is the exact p of
+    exchanging before and after item by item. With more items ``RESAMPLES`` bootstrap resamples are
+    drawn, whose interval is too narrow for few.
+
+    Raises:
+        ValueError: there are fewer than ``LEAST`` items, for which there is no 95 % interval.
+    """
+    if n < LEAST:
+        raise ValueError(too_few_of(n))
+    if exact(n):
+        sizes = (np.array(list(combinations(range(n), size))) for size in range(1, n + 1))
+        return np.concatenate([statistic(rows) for rows in sizes])
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK // n)
     parts = [
@@ -348,10 +376,17 @@ def _bootstrap(n: int, seed: int, statistic: Callable[[NDArray[np.int64]], Float
 
 
 def _percentiles(values: Floats, level: float) -> Interval:
+    if len(values) < RESAMPLES:
+        # The k-th from either end: with one more value the parts between them are equally likely.
+        k = int((1 - level) / 2 * (len(values) + 1) + 1e-9)
+        if k < 1:
+            raise ValueError(f"so few items have no interval at the level {level:g}")
+        ordered = np.sort(values)
+        return Interval(float(ordered[k - 1]), float(ordered[-k]))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 
 
-def _bootstrap_p(differences: Floats) -> float:
+def _p_value(differences: Floats) -> float:
     tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, 2 * (tail + 1) / (len(differences) + 1))

@@ -7,11 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declutch.comparing.results import Metric, ModelRecord, PatchRecord, Results
 from declutch.data.encoding import Encoder, PromptFormat
 from declutch.errors import SettingsError
-from declutch.files import write_jsonl
-from declutch.judges import Judge, get_judge
 from declutch.measures.agreement import FILE_NAME as DISAGREEMENTS
 from declutch.measures.agreement import agreement_metrics, disagreements
 from declutch.measures.awareness import (
@@ -21,6 +18,7 @@ from declutch.measures.awareness import (
     suite_keys,
 )
 from declutch.measures.capability.tasks import capability_tasks, is_capability_suite
+from declutch.replies.decoding import Decoding
 from declutch.measures.dependence.measure import (
     ROWS_FILE,
     Pairing,
@@ -28,14 +26,17 @@ from declutch.measures.dependence.measure import (
     paired_prompts,
     suite_dependence,
 )
-from declutch.measures.margin import MarginRow, margin_metrics, margins
-from declutch.measures.perplexity import PerplexityRow, passage_nll, perplexity_metrics
-from declutch.measures.wording import replies_by_dimension, wording_metrics
-from declutch.progress import log
-from declutch.replies.decoding import Decoding
-from declutch.replies.store import ReplyStore, kept_rows
+from declutch.judges import Judge, get_judge
+from declutch.measures.keeping import kept_margins, kept_passages
+from declutch.measures.margin import margin_metrics, usable_pairs
+from declutch.measures.perplexity import perplexity_metrics
 from declutch.replies.transformers_engine import ReplyEngine, TransformersEngine
+from declutch.comparing.results import Metric, ModelRecord, PatchRecord, Results
+from declutch.replies.store import ReplyStore
 from declutch.suites.base import Suite, load_suites
+from declutch.measures.wording import replies_by_dimension, wording_metrics
+from declutch.files import write_jsonl
+from declutch.progress import log
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from declutch.models.identity import ModelInfo
     from declutch.patching import Patch
 
-_PASSAGES = "general"
 NOT_READ = "not read"
 
 
@@ -125,9 +125,13 @@ def evaluate(
         encoder = Encoder(
             tokenizer, engine.decoding.prompt_format, max_length, engine.decoding.thinking
         )
+        # Before the replies: what can't be measured is said at once.
+        pairs, left_out = usable_pairs(encoder, chosen.pairs)
+        for note in left_out:
+            log.warning("%s", note)
         collect_replies(engine, chosen, store)
-        margin_rows = _margins(model, encoder, chosen, directory)
-        passage_rows = _passages(model, tokenizer, chosen, directory, max_length)
+        margin_rows = kept_margins(model, encoder, pairs, directory)
+        passage_rows = kept_passages(model, tokenizer, chosen.passages, directory, max_length)
         depending = _dependence(model, encoder, chosen, directory, dependence, seed)
         measured = _capability(
             model,
@@ -153,6 +157,7 @@ def evaluate(
             **({"capability": list(tasks)} if tasks else {}),
             **({"dependence": dependence} if dependence else {}),
         },
+        left_out,
     )  # fmt: skip
 
 
@@ -366,33 +371,3 @@ def _patched(
     carried = loaded.verify(model) == "patched"
     with contextlib.nullcontext() if carried else loaded.applied(model, check=False):
         yield record, loaded.info.model.fingerprint
-
-
-def _margins(
-    model: PreTrainedModel, encoder: Encoder, suite: Suite, directory: Path | None
-) -> list[MarginRow]:
-    ids = [f"{name}/{pair.id}" for name, pairs in suite.pairs.items() for pair in pairs]
-    kept = kept_rows(directory, "margins.jsonl", ids)
-    if kept:
-        return [MarginRow(**row) for row in kept]
-    rows = margins(model, encoder, suite.pairs)
-    if directory is not None:
-        write_jsonl(directory / "margins.jsonl", [row.as_json() for row in rows])
-    return rows
-
-
-def _passages(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    suite: Suite,
-    directory: Path | None,
-    max_length: int,
-) -> list[PerplexityRow]:
-    ids = [f"{_PASSAGES}/{passage.id}" for passage in suite.passages]
-    kept = kept_rows(directory, "perplexity.jsonl", ids)
-    if kept:
-        return [PerplexityRow(**row) for row in kept]
-    rows = passage_nll(model, tokenizer, suite.passages, name=_PASSAGES, max_length=max_length)
-    if directory is not None:
-        write_jsonl(directory / "perplexity.jsonl", [row.as_json() for row in rows])
-    return rows

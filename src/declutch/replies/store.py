@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from declutch.errors import FileFormatError, SettingsError
-from declutch.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from declutch.judges.base import Verdict
 from declutch.replies.kinds import ReplyKinds, reply_kinds
 from declutch.replies.transformers_engine import Finish, Reply, strip_reasoning
-from declutch.replies.verdicts import Verdict
+from declutch.items import item_id, refuse_doubled
+from declutch.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
@@ -40,6 +41,11 @@ class ReplyRow:
     def key(self) -> Key:
         """What makes the row one of a kind."""
         return self.suite, self.set, self.id
+
+    @property
+    def pairing(self) -> str:
+        """What two evaluations are paired by: the key, and what the prompt says."""
+        return item_id("/".join(self.key), self.prompt)
 
     @property
     def shown(self) -> str:
@@ -84,6 +90,7 @@ def read_replies(directory: Path, *, drop_torn_tail: bool = False) -> list[Reply
                 f"{path}, row {number}: not a reply as declutch writes it ({error!r}). Delete the "
                 "folder and evaluate again."
             ) from error
+    refuse_doubled(path, [row.key for row in rows])
     return rows
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from declutch.comparing.enough import TOO_FEW
 from declutch.reporting.values import Metric, Row
 
 MINUS = "\u2212"  # as wide as a plus sign, unlike the hyphen
@@ -50,6 +51,8 @@ def value(metric: Metric | None) -> str:
     if metric is None:
         return "not measured"
     if metric.value is None:
+        if "not a finite number" in metric.note:
+            return "not finite"
         return f"none of {metric.total}" if metric.total else "nothing to count"
     if metric.kind == "proportion":
         count = round(metric.value * metric.total) if metric.count is None else metric.count
@@ -64,6 +67,8 @@ def short_value(metric: Metric | None) -> str:
 
 def interval(metric: Metric | None) -> str:
     """«11.7 to 26.7», in the unit of :func:`value`; empty where there is none."""
+    if metric is not None and metric.too_few:
+        return TOO_FEW
     if metric is None or metric.low is None or metric.high is None:
         return ""
     if metric.kind == "proportion":
@@ -106,6 +111,8 @@ def change(row: Row) -> str:
     if row.difference is None:
         return f"{text}; not compared"
     text += f"; change {difference(row)}"
+    if row.too_few:
+        return f"{text}; {TOO_FEW}"
     inside = difference_interval(row)
     return f"{text} (95 % interval {inside})" if inside else text
 

@@ -24,7 +24,7 @@ def limits(report: ReportInput) -> tuple[str, ...]:
             "was published on models of 7 billion. What a small model shows, for good or bad, does "
             "not carry over to a large one, nor the other way round."
         )
-    compared = sum(row.difference is not None for row in report.rows)
+    compared = sum(row.tested for row in report.rows)
     if compared >= _MANY:
         lines.append(
             f"{compared} measures are compared, each read at the 95 % level: even if nothing had "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from declutch.errors import FileFormatError
+from declutch.items import item_id
 from declutch.files import read_json, read_jsonl
 from declutch.reporting.values import PatchSummary, Reply, ReplyPair, ReportInput, Row, ScoredData
 
@@ -164,13 +165,14 @@ def _scores(path: Path) -> dict[str, Any]:
 
 
 def _by_id(path: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """Rows of a JSONL file by suite, set and id; none where there is no such file."""
+    """Rows of a JSONL file by suite, set and item; none where there is no such file."""
     if not path.is_file():
         return {}
     rows = {}
     for number, row in enumerate(read_jsonl(path), start=1):
         try:
-            rows[row.get("suite", ""), row["set"], row["id"]] = row
+            # Of replies the id is the user's own; those to another prompt are not their pair.
+            rows[row.get("suite", ""), row["set"], item_id(row["id"], row.get("prompt"))] = row
         except (KeyError, AttributeError, TypeError) as error:
             raise FileFormatError(
                 f"{path}, row {number}: «set» and «id» are needed. Evaluate again."

@@ -91,7 +91,7 @@ def _eval_results(report: ReportInput) -> list[EvalResult]:
     results = []
     for row in report.rows:
         after = row.after
-        if after is None or after.value is None or layer_series([row]):
+        if after is None or after.value is None or after.too_few or layer_series([row]):
             continue
         if after.group not in ("awareness", "over_refusal", "perplexity", "capability"):
             continue

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from declutch.comparing.enough import TOO_FEW, too_few
+
 # The order in which groups are shown; groups that are not named here follow, as they come.
 GROUP_TITLES = {
     "awareness": "Awareness",
@@ -48,6 +50,7 @@ class Metric:
     high: float | None = None
     dimension: str | None = None
     judge: str | None = None
+    too_few: bool = False
     better: str = "none"
     note: str = ""
 
@@ -55,7 +58,7 @@ class Metric:
     def of(cls, source: Any) -> Metric:
         """Take the fields from an object or a mapping that has them."""
         values = {name: _field(source, name) for name in cls.__dataclass_fields__}
-        defaults = {"better": "none", "note": ""}
+        defaults = {"too_few": False, "better": "none", "note": ""}
         return cls(**{**values, **{k: values[k] or v for k, v in defaults.items()}})
 
     @property
@@ -117,16 +120,25 @@ class Row:
     @property
     def excludes_zero(self) -> bool:
         """Whether the interval of the difference lies on one side of 0 (p where there is none)."""
-        if not self.difference:
+        if not self.difference or self.too_few:
             return False
         if self.low is None or self.high is None:
             return self.p is not None and self.p < 0.05
         return self.low > 0 or self.high < 0
 
     @property
+    def too_few(self) -> bool:
+        """Whether it was compared on too few items to tell a change from chance."""
+        return too_few(self.n_pairs)
+
+    @property
     def tested(self) -> bool:
         """Whether there is anything by which a change could be told from chance."""
-        return self.difference is not None and not (self.low is None and self.p is None)
+        return (
+            not self.too_few
+            and self.difference is not None
+            and not (self.low is None and self.p is None)
+        )
 
     @property
     def _same(self) -> bool:
@@ -137,11 +149,13 @@ class Row:
 
     @property
     def reading(self) -> str:
-        """better, worse, higher, lower, within noise, no change, not tested, or not compared.
+        """better, worse, higher, lower, within noise, no change, or why none of these can be said.
 
         Something bad is called so as soon as its interval excludes 0; something good needs the
         paired test too (p < 0.05, the exact test where the two differ near the border).
         """
+        if self.too_few:
+            return TOO_FEW
         if self.difference is None:
             return "not compared"
         if not self.tested:

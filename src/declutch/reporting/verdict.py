@@ -1,8 +1,9 @@
 """The plain sentences on what a comparison means. Pure functions of its rows.
 
 Rules, so that nobody is sold a result: a gain needs its paired test (p < 0.05) as well as an
-interval that excludes 0; a loss or a side effect is named as soon as its 95 % interval excludes 0;
-all else is within noise.
+interval that excludes 0; a loss or a side effect is named as soon as its 95 % interval excludes 0,
+and in the headline too, whatever became of the awareness; what was measured on too few items is
+called that; all else is within noise.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from declutch.comparing.enough import LEAST, TOO_FEW
 from declutch.reporting import formats
-from declutch.reporting.values import Row
+from declutch.reporting.values import Metric, Row
 
 Outcome = Literal[
-    "improved", "partly improved", "no detectable change", "worse", "mixed", "not measured"
-]
-State = Literal["up", "up for some", "down", "down for some", "flat", "split", "missing"]
+    "improved", "partly improved", "no detectable change", "worse", "mixed", "too few to tell",
+    "not measured",
+]  # fmt: skip
+State = Literal["up", "up for some", "down", "down for some", "flat", "split", "few", "missing"]
+# What a loss of is a side effect, beside awareness itself: none of it may be bought with another.
+_SIDE_EFFECTS = ("over_refusal", "perplexity", "capability", "margin")
 # Side effects are named one by one up to this many of a group, then counted.
 _NAMED = 3
 
@@ -63,13 +68,19 @@ def verdict(
     harms = _harms(rows)
     refusals = _more_refusals(rows, states)
     rest = [row for row in rows if row not in refusals]
-    caveats = [*_noise(aware, outcome), *_side_effects(rest, harms), *_mostly_refusals(refusals)]
+    caveats = [
+        *_few(rows),
+        *_noise(aware, outcome),
+        *_side_effects(rest, harms),
+        *_mostly_refusals(refusals),
+    ]
     caveats += _not_after_correction(aware)
     if weights == 0:
         caveats.insert(0, "The patch is empty: no neuron was selected, so no weight was changed.")
     headline = _headline(outcome, states, of)
-    if harms and outcome in ("improved", "partly improved"):
-        headline += f", but {formats.joined(list(dict.fromkeys(what for what, _ in harms)))}"
+    if harms:
+        also = "but" if outcome in ("improved", "partly improved") else "and"
+        headline += f", {also} {formats.joined(list(dict.fromkeys(what for what, _ in harms)))}"
     return Verdict(
         outcome,
         headline + ".",
@@ -79,9 +90,10 @@ def verdict(
 
 
 def _state(rows: Sequence[Row]) -> State:
-    readings = {row.reading for row in rows} - {"not compared", "not tested"}
+    found = {row.reading for row in rows}
+    readings = found - {"not compared", "not tested", TOO_FEW}
     if not readings:
-        return "missing"
+        return "few" if TOO_FEW in found else "missing"
     up, down = "better" in readings, "worse" in readings
     if up and down:
         return "split"
@@ -94,8 +106,8 @@ def _state(rows: Sequence[Row]) -> State:
 
 def _outcome(states: dict[str, State]) -> Outcome:
     kinds = set(states.values())
-    if kinds <= {"missing"}:
-        return "not measured"
+    if kinds <= {"missing", "few"}:
+        return "too few to tell" if "few" in kinds else "not measured"
     up = bool(kinds & {"up", "up for some"})
     down = bool(kinds & {"down", "down for some"})
     if "split" in kinds or (up and down):
@@ -131,6 +143,8 @@ def _headline(outcome: Outcome, states: dict[str, State], of: dict[str, list[Row
     if those("flat"):
         flat = those("flat", "or")
         parts.append(f"no change in awareness of {flat} could be told from chance")
+    if those("few"):
+        parts.append(f"too few prompts to tell anything about awareness of {those('few', 'or')}")
     if those("missing"):
         parts.append(f"awareness of {those('missing')} was not compared")
     text = "; ".join(parts)
@@ -144,7 +158,7 @@ def _detail(row: Row, *, several: bool) -> str:
         text += f" ({_which(row)})"
     text += f": {formats.change(row)}"
     if not row.tested:
-        return f"{text}." if row.difference is None else f"{text}; not tested."
+        return f"{text}." if row.too_few or row.difference is None else f"{text}; not tested."
     if row.p is not None:
         text += f", p {_equals(row.p)}"
     if row.n_pairs is not None:
@@ -160,6 +174,18 @@ def _which(row: Row) -> str:
 
 def _equals(p: float) -> str:
     return formats.p_value(p) if p < 0.001 else f"= {formats.p_value(p)}"
+
+
+def _few(rows: Sequence[Row]) -> list[str]:
+    """What was measured on too few items, beside the wording, which has a row for each phrase."""
+    names = [
+        f"{row.metric.group_title.lower()} {row.metric.label}"
+        for row in rows
+        if row.too_few and row.metric.group in ("awareness", *_SIDE_EFFECTS)
+    ]
+    if not names:
+        return []
+    return [f"{TOO_FEW[0].upper()}{TOO_FEW[1:]} (fewer than {LEAST} items): {'; '.join(names)}."]
 
 
 def _noise(aware: Sequence[Row], outcome: Outcome) -> list[str]:
@@ -202,17 +228,24 @@ def _not_after_correction(aware: Sequence[Row]) -> list[str]:
 
 def _harms(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Side effects for the worse: «perplexity rose», and how much."""
-    clauses = []
-    for row in rows:
-        if row.reading == "worse" and row.metric.group in ("over_refusal", "perplexity"):
-            what = (
-                f"harmless {row.metric.dimension or row.metric.label} prompts were refused more "
-                f"often"
-                if row.metric.group == "over_refusal"
-                else "perplexity rose"
-            )
-            clauses.append((what, _brief(row)))
-    return clauses
+    return [
+        (_harm(row.metric), _brief(row))
+        for row in rows
+        if row.reading == "worse" and row.metric.group in _SIDE_EFFECTS
+    ]
+
+
+def _harm(metric: Metric) -> str:
+    of = metric.dimension or metric.label
+    if metric.group == "over_refusal":
+        return f"harmless {of} prompts were refused more often"
+    if metric.group == "perplexity":
+        return "perplexity rose"
+    if metric.group == "margin":
+        return f"the preference margin of {of} fell"
+    if metric.kind == "perplexity":
+        return f"perplexity on {metric.label} rose"
+    return f"capability on {metric.label} fell"
 
 
 def _side_effects(rows: Sequence[Row], harms: Sequence[tuple[str, str]]) -> list[str]:
@@ -226,6 +259,8 @@ def _side_effects(rows: Sequence[Row], harms: Sequence[tuple[str, str]]) -> list
         fell = [row for row in members if row.reading in ("better", "lower")]
         if not members:
             known = "was not tested item by item" if present else "was not measured"
+            if any(row.too_few for row in present):
+                continue  # said already
             lines.append(f"{noun} {known}, so nothing can be said about a side effect on it.")
         elif fell:
             lines.append(f"{noun} fell: {'; '.join(_short(row) for row in fell)}.")
@@ -235,7 +270,12 @@ def _side_effects(rows: Sequence[Row], harms: Sequence[tuple[str, str]]) -> list
                 "text" if group == "perplexity" else "prompt",
             )
             lines.append(f"{noun}: no change could be told from chance ({n}).")
-    others = [r for r in rows if r.metric.group not in ("awareness", "over_refusal", "perplexity")]
+    others = [
+        row
+        for row in rows
+        if row.metric.group not in ("awareness", "over_refusal", "perplexity")
+        and not (row.reading == "worse" and row.metric.group in _SIDE_EFFECTS)  # said above
+    ]
     for group in dict.fromkeys(row.metric.group for row in others):
         members = [row for row in others if row.metric.group == group]
         moved = [r for r in members if r.reading in ("better", "worse", "higher", "lower")]

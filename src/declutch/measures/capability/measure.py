@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declutch.comparing import statistics
-from declutch.comparing.results import Metric, mean, proportion
 from declutch.errors import DataError
-from declutch.measures.capability.harness import Harness
 from declutch.measures.capability.store import CapabilityRow, CapabilityStore
 from declutch.measures.capability.tasks import CapabilityTask, capability_tasks
+from declutch.measures.capability.harness import Harness
+from declutch.comparing.results import Metric, mean, perplexity, proportion
+from declutch.items import item_id, not_finite, number
 from declutch.measures.capability.windows import read_text, window_nll
 from declutch.progress import log
 
@@ -76,24 +75,15 @@ def capability_metric(
     """The metric ``capability/NAME`` of one task's rows."""
     full = f"capability/{name}"
     if rows[0].nll is not None:
-        nll = [row.nll or 0.0 for row in rows]
+        nll = [number(row.nll) for row in rows]
+        note += not_finite([row.id for row in rows], nll)
         tokens = [row.tokens or 0 for row in rows]
-        interval = statistics.ratio_interval(nll, tokens, seed)
-        return Metric(
-            name=full,
-            group="capability",
-            kind="perplexity",
-            value=math.exp(math.fsum(nll) / sum(tokens)),
-            total=len(rows),
-            low=math.exp(interval.low),
-            high=math.exp(interval.high),
-            better="lower",
-            note=note,
-        )
+        return perplexity(full, nll, tokens, group="capability", seed=seed, note=note)
     if rows[0].correct is not None:
         right = sum(bool(row.correct) for row in rows)
         return proportion(full, right, len(rows), group="capability", better="higher", note=note)
-    values = [row.value or 0.0 for row in rows]
+    values = [number(row.value) for row in rows]
+    note += not_finite([row.id for row in rows], values)
     return mean(full, values, group="capability", seed=seed, better="higher", note=note)
 
 
@@ -113,8 +103,8 @@ def _windows(
 ) -> tuple[list[CapabilityRow], dict[str, Any]]:
     found = window_nll(model, tokenizer, read_text(task.text), limit=task.limit)
     rows = [
-        CapabilityRow(task.name, str(number), nll=nll, tokens=tokens)
-        for number, (nll, tokens) in enumerate(found)
+        CapabilityRow(task.name, item_id(str(place), *each.ids), nll=each.nll, tokens=each.tokens)
+        for place, each in enumerate(found)
     ]
     note = f"token perplexity over {len(rows)} windows of {rows[0].tokens} predicted tokens"
     return rows, {"note": f"{note}; {task.source}"}

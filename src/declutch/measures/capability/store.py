@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from declutch.errors import FileFormatError, SettingsError
-from declutch.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 from declutch.measures.capability.tasks import CapabilityTask
+from declutch.items import finite, number, refuse_doubled
 from declutch.replies.store import differing
+from declutch.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 
 FORMAT_VERSION = 1
 ROWS_FILE = "capability.jsonl"
@@ -44,7 +45,11 @@ class CapabilityRow:
         return {
             "task": self.task,
             "id": self.id,
-            **{name: value for name, value in fields.items() if value is not None},
+            **{
+                name: finite(value) if isinstance(value, float) else value
+                for name, value in fields.items()
+                if value is not None
+            },
         }
 
     @property
@@ -156,14 +161,16 @@ def read_capability(directory: Path, *, drop_torn_tail: bool = False) -> list[Ca
     """
     path = Path(directory) / ROWS_FILE
     rows = []
-    for number, value in enumerate(read_jsonl(path, drop_torn_tail=drop_torn_tail), start=1):
+    for place, value in enumerate(read_jsonl(path, drop_torn_tail=drop_torn_tail), start=1):
         try:
-            row = CapabilityRow(**value)
-        except TypeError as error:
+            numbers = {key: number(value[key]) for key in ("value", "nll") if key in value}
+            row = CapabilityRow(**{**value, **numbers})
+        except (TypeError, ValueError) as error:
             raise FileFormatError(
-                f"{path}, row {number}: not an outcome as declutch writes it ({error})."
+                f"{path}, row {place}: not an outcome as declutch writes it ({error})."
             ) from error
         rows.append(row)
+    refuse_doubled(path, [(row.task, row.id) for row in rows])
     return rows
 
 

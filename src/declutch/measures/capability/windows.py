@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 _CHUNK = 1024
 # For a model whose configuration names no context.
 _USUAL_CONTEXT = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window's tokens, and its summed NLL (nats) over all but the first."""
+
+    ids: tuple[int, ...]
+    nll: float
+
+    @property
+    def tokens(self) -> int:
+        """Predicted tokens."""
+        return len(self.ids) - 1
 
 
 def read_text(path: str) -> str:
@@ -63,8 +77,8 @@ def window_nll(
     context: int | None = None,
     limit: int | None = None,
     chunk: int = _CHUNK,
-) -> list[tuple[float, int]]:
-    """The summed NLL (nats) and the number of predicted tokens of each window.
+) -> list[Window]:
+    """What was measured of each window.
 
     The whole text is encoded once and cut into windows of ``context`` tokens; a rest shorter than
     a window is left out, unless it is all there is. In each window the first token is given and
@@ -107,5 +121,5 @@ def window_nll(
                     logits, targets.to(logits.device), reduction="none"
                 )
                 total += float(losses.double().sum())
-            results.append((total, len(window) - 1))
+            results.append(Window(tuple(window), total))
     return results
