@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from declutch.comparing.compare import Comparison, compare
 
 from declutch.comparing import statistics
-from declutch.comparing.compare import Comparison, compare
 from declutch.comparing.results import Metric, ModelRecord, Results
 from declutch.errors import FileFormatError, SettingsError
 from declutch.files import write_jsonl
@@ -18,8 +18,8 @@ from declutch.judges import Verdict
 from declutch.measures.awareness import reply_metrics, suite_keys
 from declutch.measures.margin import MarginRow, margin_metrics
 from declutch.measures.perplexity import PerplexityRow, perplexity_metrics
+from declutch.replies.engine import Reply
 from declutch.replies.store import ReplyStore
-from declutch.replies.transformers_engine import Reply
 from declutch.suites.base import PromptItem, PromptSet, Suite
 
 N = 12

@@ -12,8 +12,8 @@ from declutch.comparing import statistics
 from declutch.judges import Verdict
 from declutch.measures.agreement import agreement_metrics, disagreements
 from declutch.measures.evaluate import evaluate
+from declutch.replies.engine import Reply
 from declutch.replies.store import ReplyStore
-from declutch.replies.transformers_engine import Reply
 from declutch.replies.verdicts import VerdictName
 from declutch.suites.base import PromptItem, PromptSet, Suite
 

@@ -9,12 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-from declutch.comparing.compare import compare
-from declutch.data.encoding import Encoder
-from declutch.errors import DataError, SettingsError
-from declutch.measures.dependence import hsic
 from declutch.measures.dependence.measure import (
     dependence_change,
     dependence_metrics,
@@ -23,6 +17,12 @@ from declutch.measures.dependence.measure import (
     paired_prompts,
     read_dependence,
 )
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from declutch.comparing.compare import compare
+from declutch.data.encoding import Encoder
+from declutch.errors import DataError, SettingsError
+from declutch.measures.dependence import hsic
 from declutch.measures.dependence.representations import Representations, representations
 from declutch.measures.evaluate import evaluate
 from declutch.suites.base import PromptItem, PromptSet, Suite

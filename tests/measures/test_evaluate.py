@@ -19,8 +19,9 @@ from declutch.measures import awareness
 from declutch.measures.evaluate import evaluate
 from declutch.models.identity import MatrixInfo, describe
 from declutch.patching import Patch, PatchInfo
+from declutch.replies.engine import Reply
 from declutch.replies.store import ReplyStore
-from declutch.replies.transformers_engine import Reply, TransformersEngine
+from declutch.replies.transformers_engine import TransformersEngine
 from declutch.suites.base import Suite
 
 QUICK: dict[str, Any] = {"max_new_tokens": 4, "batch_size": 4}

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from declutch.comparing.compare import compare
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.comparing import statistics
-from declutch.comparing.compare import compare
 from declutch.measures.evaluate import evaluate
-from declutch.replies.transformers_engine import Reply, TransformersEngine
-from declutch.suites.base import PromptItem, PromptSet, Suite
 from declutch.measures.wording import (
     Replies,
     log_odds,
@@ -25,6 +23,9 @@ from declutch.measures.wording import (
     wording_shift,
     words,
 )
+from declutch.replies.engine import Reply
+from declutch.replies.transformers_engine import TransformersEngine
+from declutch.suites.base import PromptItem, PromptSet, Suite
 
 
 def test_words_and_phrases() -> None:

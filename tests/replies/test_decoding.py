@@ -10,8 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.errors import SettingsError
 from declutch.replies.decoding import PRESETS, Decoding, decoding_of
+from declutch.replies.engine import Reply
 from declutch.replies.sampling import SeededSampler, keep_top_p, prompt_seed
-from declutch.replies.transformers_engine import Reply, TransformersEngine
+from declutch.replies.transformers_engine import TransformersEngine
 
 
 def test_presets() -> None:

@@ -13,16 +13,16 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from declutch.comparing.compare import compare
 from transformers import PreTrainedTokenizerFast
 
-from declutch.comparing.compare import compare
 from declutch.comparing.results import Results
 from declutch.errors import DataError, DeclutchError, MissingExtra, SettingsError
 from declutch.measures.evaluate import NOT_READ, evaluate_engine
 from declutch.replies.decoding import Decoding, decoding_of
+from declutch.replies.engine import Reply
 from declutch.replies.openai_client import OpenAIClient
 from declutch.replies.served_engines import ServerEngine, VllmEngine
-from declutch.replies.transformers_engine import Reply
 from declutch.suites.base import Suite
 
 

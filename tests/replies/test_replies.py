@@ -11,7 +11,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.errors import DataError, OutOfMemory, SettingsError
-from declutch.replies.transformers_engine import Reply, TransformersEngine, strip_reasoning
+from declutch.replies.engine import Reply, strip_reasoning
+from declutch.replies.transformers_engine import TransformersEngine
 
 
 def all_replies(engine: TransformersEngine, prompts: list[str]) -> list[Reply]:

@@ -9,8 +9,8 @@ import pytest
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.judges import Verdict
+from declutch.replies.engine import Reply
 from declutch.replies.store import ReplyStore, kept_rows, read_replies
-from declutch.replies.transformers_engine import Reply
 
 RUN = {"fingerprint": "a" * 64, "patch": None, "max_new_tokens": 64}
 

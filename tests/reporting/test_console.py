@@ -6,7 +6,6 @@ import re
 from rich.console import Console, RenderableType
 
 from declutch.reporting import console
-from declutch.reporting.verdict import verdict
 from tests.reporting.fakes import (
     awareness,
     layers,

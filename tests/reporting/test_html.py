@@ -6,11 +6,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from declutch.reporting.figures import Drawing
 
 from declutch.reporting import html
-from declutch.reporting.figures import Drawing
 from declutch.reporting.values import ReportInput
-from declutch.reporting.verdict import verdict
 from tests.reporting.fakes import (
     awareness,
     layers,

@@ -9,7 +9,6 @@ from huggingface_hub import ModelCard
 from declutch.errors import FileFormatError
 from declutch.reporting.model_card import BASE_CARD_MARK, model_card, write_model_card
 from declutch.reporting.values import ReportInput, ScoredData
-from declutch.reporting.verdict import Verdict, verdict
 from tests.reporting.fakes import awareness, layers, report_input
 
 BASE = (

@@ -14,7 +14,7 @@ from declutch.errors import SettingsError
 if TYPE_CHECKING:
     from declutch.comparing.results import ModelRecord, Results
     from declutch.replies.decoding import Decoding
-    from declutch.replies.transformers_engine import ReplyEngine
+    from declutch.replies.engine import ReplyEngine
 
 
 @dataclass(frozen=True, kw_only=True)

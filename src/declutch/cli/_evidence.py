@@ -49,7 +49,6 @@ def print_evaluation(
 def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
     """The table before and after, the tests, what it means, and what a reader must know."""
     from declutch.reporting.console import comparison_table, verdict_text
-    from declutch.reporting.verdict import verdict
 
     if as_json:
         print_json(comparison.as_json())

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from declutch.errors import SettingsError
 from declutch.comparing.compare import Comparison, ComparisonRow
 from declutch.comparing.enough import too_few, too_few_of
 from declutch.comparing.results import GuardRecord, Metric, Results
+from declutch.errors import SettingsError
 
 Mode = Literal["lenient", "strict"]
 MODES: tuple[Mode, ...] = ("lenient", "strict")

@@ -135,6 +135,8 @@ class Comparison:
             side has, other differences between the two.
         checks: the release checks that were made on it, see :mod:`declutch.comparing.checks`.
         tables: by measure, what it has to show beside the rows.
+        replies: the replies to each prompt that both have, before and after
+            (:class:`declutch.replies.store.ReplyRow`).
     """
 
     before: Results
@@ -143,6 +145,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     checks: tuple[CheckRecord, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
+    replies: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)
 
     def row(self, name: str) -> ComparisonRow:
         """The row of a metric.

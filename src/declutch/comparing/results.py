@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from declutch.errors import FileFormatError, SettingsError
-from declutch.comparing import statistics
 from declutch.comparing.enough import too_few
+from declutch.errors import FileFormatError, SettingsError
 from declutch.files import read_json, sha256_file, sha256_json, write_json
 from declutch.records import Record, parse_record
 from declutch.versions import versions as installed_versions
@@ -21,17 +19,49 @@ FORMAT_VERSION = 1
 FILE_NAME = "results.json"
 
 Better = Literal["higher", "lower", "none"]
-Group = Literal[
-    "awareness",
-    "over_refusal",
-    "reply_kinds",
-    "agreement",
-    "margin",
-    "perplexity",
-    "capability",
-    "dependence",
-    "wording",
-]
+Role = Literal["outcome", "side effect", "explanation"]
+PromptKind = Literal["awareness", "over_refusal"]
+
+
+class MeasureFacts(Record):
+    """What a reader is told of a measure; recorded, so that results can be read without it.
+
+    Attributes:
+        name: what its metrics are grouped by.
+        title, note: in words.
+        role: ``outcome`` is what a patch is for, and the headline speaks of; a ``side effect`` is
+            what must not be lost, and the headline names it where it is; an ``explanation`` is
+            looked through for reasons.
+        family: whose tests are adjusted together (Holm); its own where it is empty.
+        worse: what to say where a side effect got worse; ``{of}`` stands for what it is a metric
+            of, as in «harmless {of} prompts were refused more often».
+        items: what one of its items is called: prompt, text.
+        quiet: whether a metric that did not change is left out of short tables.
+    """
+
+    name: str = ""
+    title: str = ""
+    note: str = ""
+    role: Role = "explanation"
+    family: str = ""
+    worse: str = ""
+    items: str = "item"
+    quiet: bool = False
+
+
+class SetFacts(Record):
+    """One set of prompts that was replied to.
+
+    Attributes:
+        label: how metrics call it.
+    """
+
+    suite: str
+    set: str
+    kind: PromptKind
+    dimension: str
+    label: str
+    prompts: int
 
 
 class Metric(Record):
@@ -42,6 +72,8 @@ class Metric(Record):
 
     Attributes:
         name: unique among a result's metrics, as ``awareness/fairness/heuristic``.
+        group: the measure that it belongs to.
+        label: what it is called among those of its measure; made of the name where none is given.
         value: None where ``total`` is 0, or where there is no finite number.
         count: successes, for proportions only.
         total: what the number was taken over: replies, pairs or texts.
@@ -50,7 +82,8 @@ class Metric(Record):
     """
 
     name: str
-    group: Group
+    group: str
+    label: str = ""
     dimension: str | None = None
     judge: str | None = None
     kind: Literal["proportion", "mean", "perplexity"]
@@ -70,6 +103,8 @@ class Metric(Record):
         if not isinstance(values, dict) or not isinstance(values.get("total"), int):
             return values
         values = {**values, "too_few": too_few(values["total"])}
+        if not values.get("label"):
+            values["label"] = _label(str(values.get("name")), str(values.get("group")))
         if not _finite(values.get("value")):
             note = "; ".join(part for part in (values.get("note"), "not a finite number") if part)
             values |= {"value": None, "low": None, "high": None, "note": note}
@@ -93,13 +128,20 @@ class Metric(Record):
         return self
 
 
+def _label(name: str, group: str) -> str:
+    """The name without its group, in words: ``awareness/fairness/x`` → «fairness · x»."""
+    first, *rest = name.split("/")
+    parts = [*([] if first == group else [first]), *rest]
+    return " · ".join(part.replace("_", " ") for part in parts if part) or name
+
+
 def _finite(value: Any) -> bool:
     """Whether JSON has a number for it; True for what is no number at all, which others check."""
     return not isinstance(value, float) or math.isfinite(value)
 
 
-class GuardRecord(Record):
-    """One guard on one metric, and whether it held.
+class CheckRecord(Record):
+    """One release check (a guard on one metric), and whether it held.
 
     Attributes:
         guard: as the user wrote it.
@@ -157,8 +199,19 @@ class Results(Record):
     patch: PatchRecord | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=installed_versions)
+    measures: dict[str, MeasureFacts] = Field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
-    guards: tuple[GuardRecord, ...] = ()
+    guards: tuple[CheckRecord, ...] = ()
+
+    @property
+    def sets(self) -> list[SetFacts]:
+        """The prompt sets that were replied to."""
+        return [SetFacts(**each) for each in self.settings.get("sets", ())]
+
+    def measure_of(self, metric: Metric) -> MeasureFacts:
+        """What a reader is told of the measure that a metric belongs to."""
+        title = metric.group.replace("_", " ").capitalize()
+        return self.measures.get(metric.group) or MeasureFacts(name=metric.group, title=title)
 
     @model_validator(mode="after")
     def _once_each(self) -> Results:
@@ -238,110 +291,3 @@ def _check_items(path: Path, hashes: dict[str, str]) -> None:
                 f"{file} is not what {path} was made from: it was changed since, or an evaluation "
                 f"was interrupted. {_AGAIN}"
             )
-
-
-def proportion(
-    name: str,
-    count: int,
-    total: int,
-    *,
-    group: Group,
-    dimension: str | None = None,
-    judge: str | None = None,
-    better: Better = "none",
-    note: str = "",
-) -> Metric:
-    """A share with its Wilson interval; value and interval are None where there is nothing."""
-    interval = statistics.wilson(count, total) if total and not too_few(total) else None
-    return Metric(
-        name=name,
-        group=group,
-        dimension=dimension,
-        judge=judge,
-        kind="proportion",
-        value=count / total if total else None,
-        count=count,
-        total=total,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        better=better,
-        note=note,
-    )
-
-
-def mean(
-    name: str,
-    values: Sequence[float],
-    *,
-    group: Group,
-    seed: int = 0,
-    dimension: str | None = None,
-    judge: str | None = None,
-    better: Better = "none",
-    note: str = "",
-) -> Metric:
-    """A mean with its bootstrap interval; value and interval are None where there is nothing."""
-    known = bool(values) and all(map(math.isfinite, values))
-    interval = (
-        statistics.mean_interval(values, seed) if known and not too_few(len(values)) else None
-    )
-    return Metric(
-        name=name,
-        group=group,
-        dimension=dimension,
-        judge=judge,
-        kind="mean",
-        value=_mean(values, known=known),
-        total=len(values),
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        better=better,
-        note=note,
-    )
-
-
-def _mean(values: Sequence[float], *, known: bool) -> float | None:
-    """NaN where there are values and not all are finite; what becomes of it is up to the metric."""
-    if known:
-        return math.fsum(values) / len(values)
-    return math.nan if values else None
-
-
-def perplexity(
-    name: str,
-    nll: Sequence[float],
-    tokens: Sequence[int],
-    *,
-    group: Group = "perplexity",
-    seed: int = 0,
-    dimension: str | None = None,
-    note: str = "",
-) -> Metric:
-    """exp(Σ NLL / Σ tokens) over texts, with a bootstrap interval over the texts.
-
-    Args:
-        nll: summed NLL of each text, in nats.
-        tokens: predicted tokens of each text.
-    """
-    known = sum(tokens) > 0 and all(map(math.isfinite, nll))
-    interval = None
-    if known and not too_few(len(nll)):
-        interval = statistics.ratio_interval(nll, tokens, seed)
-    value = _exp(math.fsum(nll) / sum(tokens)) if known else math.nan
-    return Metric(
-        name=name,
-        group=group,
-        dimension=dimension,
-        kind="perplexity",
-        value=value if nll else None,
-        total=len(nll),
-        low=_exp(interval.low) if interval else None,
-        high=_exp(interval.high) if interval else None,
-        better="lower",
-        note=note,
-    )
-
-
-def _exp(value: float) -> float:
-    """Infinite where the result is beyond a float, which a ruined model reaches."""
-    return math.exp(value) if value < 700 else math.inf

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from declutch.comparing.results import Metric, proportion
+from declutch.comparing.kinds import PROPORTION
+from declutch.comparing.results import Metric
+from declutch.comparing.series import Series
 
 
 def label_metrics(
@@ -19,20 +21,16 @@ def label_metrics(
         aware: the labels.
     """
     pairs = list(zip(said, aware, strict=True))
-    right = sum(found is not None and found == label for found, label in pairs)
-    called = [label for found, label in pairs if found is True]
-    wanted = [found is True for found, label in pairs if label]
-    unparsed = sum(found is None for found, _ in pairs)
     rows = [
-        ("accuracy", right, len(pairs), "verdicts that are as the label says"),
-        ("precision_aware", sum(called), len(called), "labelled aware of those called aware"),
-        ("recall_aware", sum(wanted), len(wanted), "called aware of those labelled aware"),
-        ("unparsed", unparsed, len(pairs), "counted as wrong above"),
+        ("accuracy", [f == a for f, a in pairs], "verdicts that are as the label says"),
+        ("precision_aware", [a for f, a in pairs if f], "labelled aware of those called aware"),
+        ("recall_aware", [bool(f) for f, a in pairs if a], "called aware of those labelled aware"),
+        ("unparsed", [f is None for f, _ in pairs], "counted as wrong above"),
     ]
     return tuple(
-        proportion(
-            f"{name}/{what}", count, total, group="agreement", dimension=dimension,
-            better="lower" if what == "unparsed" else "higher", note=note,
-        )
-        for what, count, total, note in rows
+        Series(
+            f"{name}/{what}", PROPORTION, {str(n): value for n, value in enumerate(values)},
+            dimension, better="lower" if what == "unparsed" else "higher", note=note,
+        ).metric("agreement")
+        for what, values, note in rows
     )  # fmt: skip

@@ -14,8 +14,8 @@ from declutch.judges.backends import make_client
 from declutch.judges.base import JudgeItem, register_judge
 from declutch.judges.guard_models import judge_filled
 from declutch.judges.options import Options
+from declutch.replies.engine import strip_reasoning
 from declutch.replies.openai_client import ChatReply, Messages, OpenAIClient
-from declutch.replies.transformers_engine import strip_reasoning
 from declutch.replies.verdicts import Verdict
 
 # Raised with every change to the instruction or the parser.

@@ -92,16 +92,18 @@ class Measure(ABC, Generic[I]):
         facts: its name, title and what a reader is told; recorded in every result.
         needs: ``replies`` alone (then it works with a served model), or the ``weights``.
         order: where it stands among the others, the lowest first.
+        usual: whether it is measured though nobody asked for it.
         item: the class of its items; None where it is made of replies.
     """
 
     facts: MeasureFacts
     needs: Literal["replies", "weights"] = "replies"
     order: int = 1000
+    usual: bool = True
     item: type[I] | None = None
 
     def asked(self, subject: Subject) -> bool:
-        """Whether this is to be measured, where nobody named it; always by default."""
+        """Whether it is to be measured: always, by default, if it is there."""
         return True
 
     def check(self, subject: Subject) -> list[str]:

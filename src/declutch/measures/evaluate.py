@@ -1,42 +1,31 @@
-"""Evaluate a model: replies and verdicts, margin, perplexity, capability; one file of results."""
+"""Evaluate a model: collect replies, ask the judges, measure, and write one file of results."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declutch.data.encoding import Encoder, PromptFormat
+from declutch.comparing.results import ModelRecord, PatchRecord, Results, SetFacts
+from declutch.data.encoding import Encoder
 from declutch.errors import SettingsError
-from declutch.measures.agreement import FILE_NAME as DISAGREEMENTS
-from declutch.measures.agreement import agreement_metrics, disagreements
-from declutch.measures.awareness import (
-    collect_replies,
-    judge_replies,
-    reply_metrics,
-    suite_keys,
-)
-from declutch.measures.capability.tasks import capability_tasks, is_capability_suite
-from declutch.replies.decoding import Decoding
-from declutch.measures.dependence.measure import (
-    ROWS_FILE,
-    Pairing,
-    dependence_metrics,
-    paired_prompts,
-    suite_dependence,
-)
-from declutch.judges import Judge, get_judge
-from declutch.measures.keeping import kept_margins, kept_passages
-from declutch.measures.margin import margin_metrics, usable_pairs
-from declutch.measures.perplexity import perplexity_metrics
-from declutch.replies.transformers_engine import ReplyEngine, TransformersEngine
-from declutch.comparing.results import Metric, ModelRecord, PatchRecord, Results
-from declutch.replies.store import ReplyStore
-from declutch.suites.base import Suite, load_suites
-from declutch.measures.wording import replies_by_dimension, wording_metrics
 from declutch.files import write_jsonl
+from declutch.judges.asking import find_judges, judge_replies
+from declutch.judges.base import Judge
+from declutch.measures.base import Evidence, Measure, Subject, all_measures
+from declutch.measures.capability.tasks import is_capability_suite
+from declutch.measures.keeping import Ledger
 from declutch.progress import log
+from declutch.replies.collecting import collect_replies, suite_keys
+from declutch.replies.decoding import Decoding, decoding_of
+from declutch.replies.engine import ReplyEngine
+from declutch.replies.store import ReplyStore
+from declutch.replies.transformers_engine import TransformersEngine
+from declutch.settings import EvaluateSettings, with_options
+from declutch.suites.base import Suite
+from declutch.suites.loading import load_suites
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,41 +39,27 @@ NOT_READ = "not read"
 def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    suite: str | Suite | Iterable[str | Suite] = "bundled",
+    suite: str | Suite | Iterable[str | Suite] | None = None,
     *,
-    judges: Sequence[str | Judge] = ("heuristic",),
+    judges: Sequence[str | Judge] | None = None,
+    settings: EvaluateSettings | None = None,
+    decoding: Decoding | None = None,
     out: Path | str | None = None,
-    decoding: Decoding | str = "chat",
-    batch_size: int = 16,
-    max_new_tokens: int | None = None,
-    prompt_format: PromptFormat | None = None,
-    thinking: bool | None = None,
-    max_length: int = 1024,
-    limit: int | None = None,
-    capability: Sequence[str] = (),
-    capability_limit: int | None = None,
-    dependence: Pairing | None = None,
-    seed: int = 0,
     patch: Patch | PatchRecord | Path | str | None = None,
     info: ModelInfo | None = None,
     fingerprint: str | None = None,
+    **options: Any,
 ) -> Results:
     """Evaluate a model on a suite.
 
     Args:
-        suite: a name, ``DIMENSION=PATH``, a :class:`Suite`, or several of them.
-        judges: names or judges of your own; each judges every reply.
-        out: a folder for results.json, replies.jsonl, margins.jsonl and perplexity.jsonl. What an
+        suite: a name, ``DIMENSION=PATH``, a :class:`Suite`, or several of them; the settings' own
+            where it is None.
+        judges: names or judges of your own; each judges every reply. The settings' own where None.
+        settings: how; and fields of it as keywords (``limit=50``), which win.
+        decoding: how replies are made, in place of what the settings say.
+        out: a folder for results.json, replies.jsonl and the items of each measure. What an
             interrupted evaluation left there is used again, if its settings were the same.
-        decoding: how replies are made; a :class:`Decoding`, or a preset's name.
-        max_new_tokens, prompt_format, thinking: in place of what ``decoding`` says.
-        max_length: most tokens of a pair or a passage.
-        limit: only the first so many prompts, pairs and passages of each set.
-        capability: capability tasks by name, measured in memory.
-        capability_limit: only the first so many items of each task; ``limit`` where it is None.
-        dependence: measure how much the representations of two dimensions depend on each other,
-            layer by layer, with prompts paired by ``order``, ``length`` or ``seeded`` chance.
-        seed: of the bootstrap intervals; that of sampled replies is the decoding's.
         patch: evaluate the model with this patch (a folder or a Patch): it is applied for the
             time, unless the model carries it already. A PatchRecord is only written down.
         info: what the model is, as ``load_model`` says; found out from the model otherwise.
@@ -95,240 +70,236 @@ def evaluate(
         DataError: a prompt or pair can't be used.
         PatchMismatch: the patch is another model's.
     """
-    references, tasks = split_suites(suite, capability)
-    chosen = _prompt_suite(references, tasks).limited(limit)
-    asked = _judges(judges)
-    # What can be wrong with these is found before the long work.
-    capability_tasks(tasks, limit if capability_limit is None else capability_limit)
-    if dependence is not None:
-        paired_prompts(chosen)
-    directory = Path(out) if out is not None else None
+    plan = _plan(suite, judges, with_options(settings or EvaluateSettings(), options))
     engine = TransformersEngine(
-        model,
-        tokenizer,
-        decoding,
-        batch_size=batch_size,
-        prompt_format=prompt_format,
-        max_new_tokens=max_new_tokens,
-        thinking=thinking,
-    )
-    # The suite's name is not among these: what is in it counts, and that is its hash.
-    content = {"suite_sha256": chosen.sha256(), "max_length": max_length}
-    with _patched(model, patch) as (patch_record, base):
-        identity = _identity(model, info, base or fingerprint)
-        weights = {
-            "fingerprint": identity.fingerprint,
-            "dtype": identity.dtype,
-            "patch": patch_record.checksum if patch_record else None,
-        }
-        store = ReplyStore(directory, {**weights, **content, **engine.settings})
-        encoder = Encoder(
-            tokenizer, engine.decoding.prompt_format, max_length, engine.decoding.thinking
-        )
-        # Before the replies: what can't be measured is said at once.
-        pairs, left_out = usable_pairs(encoder, chosen.pairs)
-        for note in left_out:
-            log.warning("%s", note)
-        collect_replies(engine, chosen, store)
-        margin_rows = kept_margins(model, encoder, pairs, directory)
-        passage_rows = kept_passages(model, tokenizer, chosen.passages, directory, max_length)
-        depending = _dependence(model, encoder, chosen, directory, dependence, seed)
-        measured = _capability(
-            model,
-            tokenizer,
-            tasks,
-            limit=limit if capability_limit is None else capability_limit,
-            out=directory,
-            batch_size=batch_size,
-            seed=seed,
-            run=weights,
-        )
-    metrics = [
-        *_judged(asked, chosen, store, seed),
-        *margin_metrics(margin_rows, seed),
-        *perplexity_metrics(passage_rows, seed),
-        *measured,
-        *depending,
-    ]
-    return _finished(
-        identity, patch_record, chosen, engine, asked, metrics, directory,
-        {
-            **content, "batch_size": batch_size, "limit": limit, "seed": seed,
-            **({"capability": list(tasks)} if tasks else {}),
-            **({"dependence": dependence} if dependence else {}),
-        },
-        left_out,
+        model, tokenizer, decoding or decoding_from(plan.settings),
+        batch_size=plan.settings.batch_size,
     )  # fmt: skip
+    encoder = Encoder(
+        tokenizer, engine.decoding.prompt_format, plan.settings.max_length,
+        engine.decoding.thinking,
+    )  # fmt: skip
+    subject = Subject(plan.suite, plan.settings, model, tokenizer, encoder)
+    measures = _measures(subject)
+    notes = _looked_at(subject, measures)
+    directory = Path(out) if out is not None else None
+    # The suite's name is not among these: what is in it counts, and that is its hash.
+    content = {"suite_sha256": plan.suite.sha256(), "max_length": plan.settings.max_length}
+    training = model.training
+    model.eval()  # measured without dropout, whatever the caller was doing
+    try:
+        with _patched(model, patch) as (patch_record, base):
+            identity = _identity(model, info, base or fingerprint)
+            run = {
+                "fingerprint": identity.fingerprint,
+                "dtype": identity.dtype,
+                "patch": patch_record.checksum if patch_record else None,
+                **content,
+            }
+            store = ReplyStore(directory, {**run, **engine.settings})
+            ledger = Ledger(directory, {**run, "prompt_format": engine.decoding.prompt_format})
+            collect_replies(engine, plan.suite, store)
+            for measure in measures:
+                ledger.measure(measure, measure.parts(subject))
+    finally:
+        model.train(training)
+    return _finished(plan, engine, store, ledger, measures, identity, patch_record, content, notes)
 
 
 def evaluate_engine(
     engine: ReplyEngine,
-    suite: str | Suite | Iterable[str | Suite] = "bundled",
+    suite: str | Suite | Iterable[str | Suite] | None = None,
     *,
     model: str | ModelRecord,
-    judges: Sequence[str | Judge] = ("heuristic",),
+    judges: Sequence[str | Judge] | None = None,
+    settings: EvaluateSettings | None = None,
     out: Path | str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
+    **options: Any,
 ) -> Results:
     """Evaluate whatever an engine asks: a deployed model whose weights are not at hand.
 
-    Margin, perplexity and capability need the weights, so they are left out; the results say so.
+    What needs the weights is left out; the results say so.
 
     Args:
         model: what it is called. With a name alone, nothing else is known of it, and two models
             of one name can't be told apart: give each evaluation a folder of its own.
-        suite, judges, out, limit, seed: see :func:`evaluate`.
+        suite, judges, settings, out, options: see :func:`evaluate`.
 
     Raises:
         SettingsError: an option is wrong, or ``out`` holds another evaluation.
         DataError: a prompt can't be used.
         ServerError: a server failed for good.
     """
-    references, tasks = split_suites(suite, ())
-    if tasks:
+    plan = _plan(suite, judges, with_options(settings or EvaluateSettings(), options))
+    subject = Subject(plan.suite, plan.settings)
+    asked = _measures(subject)
+    if needing := _needing_weights(subject):
         raise SettingsError(
-            f"{', '.join(tasks)}: capability needs the model's weights. Leave it out, or evaluate "
-            "the model with --engine transformers."
+            f"{', '.join(needing)}: that needs the model's weights. Leave it out, or evaluate the "
+            "model with --engine transformers."
         )
-    chosen = load_suites(references).limited(limit)
-    asked = _judges(judges)
-    directory = Path(out) if out is not None else None
     identity = (
         model
         if isinstance(model, ModelRecord)
         else ModelRecord(id=model, fingerprint=NOT_READ, dtype=NOT_READ)
     )
-    content = {"suite_sha256": chosen.sha256()}
-    run = {
-        "model": identity.id,
-        "revision": identity.revision,
-        "fingerprint": identity.fingerprint,
-        **content,
-        **engine.settings,
-    }
-    store = ReplyStore(directory, run)
-    collect_replies(engine, chosen, store)
-    metrics = _judged(asked, chosen, store, seed)
-    note = (
-        "Only replies were measured: the preference margin, perplexity and capability need the "
-        "model's weights."
+    content = {"suite_sha256": plan.suite.sha256()}
+    known = {"model": identity.id, **identity.model_dump(include={"revision", "fingerprint"})}
+    directory = Path(out) if out is not None else None
+    notes = _looked_at(subject, asked)
+    store = ReplyStore(directory, {**known, **content, **engine.settings})
+    ledger = Ledger(directory, {**known, **content})
+    collect_replies(engine, plan.suite, store)
+    for measure in asked:
+        ledger.measure(measure, measure.parts(subject))
+    left_out = [m.facts.title.lower() for m in all_measures() if m.needs == "weights"]
+    notes.append(f"Only replies were measured: {', '.join(left_out)} need the model's weights.")
+    return _finished(plan, engine, store, ledger, asked, identity, None, content, notes)
+
+
+def decoding_from(settings: EvaluateSettings) -> Decoding:
+    """How replies are made: the preset, and what is given in its place."""
+    return decoding_of(
+        settings.preset,
+        prompt_format=settings.prompt_format,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        thinking=settings.thinking,
+        seed=settings.seed,
     )
-    return _finished(
-        identity, None, chosen, engine, asked, metrics, directory,
-        {**content, "limit": limit, "seed": seed}, [note],
-    )  # fmt: skip
 
 
-def split_suites(
-    suite: str | Suite | Iterable[str | Suite], capability: Sequence[str]
-) -> tuple[list[str | Suite], list[str]]:
-    """Suites of prompts, and capability tasks, which may be given among the suites too."""
-    references = [suite] if isinstance(suite, str | Suite) else list(suite)
+@dataclass(frozen=True)
+class _Plan:
+    """What is asked for, looked up: names have become a suite and judges."""
+
+    suite: Suite
+    judges: Sequence[Judge]
+    settings: EvaluateSettings
+
+
+def _plan(
+    suite: str | Suite | Iterable[str | Suite] | None,
+    judges: Sequence[str | Judge] | None,
+    settings: EvaluateSettings,
+) -> _Plan:
+    references: list[str | Suite] = (
+        list(settings.suite)
+        if suite is None
+        else [suite]
+        if isinstance(suite, str | Suite)
+        else list(suite)
+    )
+    # Capability tasks may be given among the suites too.
     tasks = [each for each in references if isinstance(each, str) and is_capability_suite(each)]
-    return [each for each in references if each not in tasks], [*tasks, *capability]
+    prompts = [each for each in references if each not in tasks]
+    settings = replace(settings, capability=(*tasks, *settings.capability))
+    chosen = Suite("none") if tasks and not prompts else load_suites(prompts)
+    found = find_judges(settings.judge if judges is None else judges)
+    return _Plan(chosen.limited(settings.limit), found, settings)
 
 
-def _prompt_suite(references: Sequence[str | Suite], tasks: Sequence[str]) -> Suite:
-    """The suite of prompts; an empty one where only capability is asked for."""
-    return Suite("none") if tasks and not references else load_suites(references)
-
-
-def _judged(judges: Sequence[Judge], suite: Suite, store: ReplyStore, seed: int) -> list[Metric]:
-    """Metrics of the replies, once each judge has judged them."""
-    for judge in judges:
-        judge_replies(judge, suite, store)
-    store.save(suite_keys(suite))
-    names = [judge.name for judge in judges]
-    if store.directory is not None:
-        if len(names) > 1:
-            write_jsonl(store.directory / DISAGREEMENTS, disagreements(suite, store, names))
-        else:  # of an earlier time with more judges
-            (store.directory / DISAGREEMENTS).unlink(missing_ok=True)
-    sets = {(s.suite, s.name): s.dimension for s in suite.prompt_sets if s.kind == "awareness"}
+def _needing_weights(subject: Subject) -> list[str]:
+    """What somebody asked for, by name or by an option, that no reply can show."""
+    named = subject.settings.measure
     return [
-        *reply_metrics(suite, store, names),
-        *agreement_metrics(suite, store, names, seed),
-        *wording_metrics(replies_by_dimension(store, sets), seed=seed),
+        measure.facts.title
+        for measure in all_measures(named)
+        if measure.needs == "weights"
+        and (measure.facts.name in named or (measure.asked(subject) and not measure.usual))
     ]
 
 
+def _measures(subject: Subject) -> list[Measure[Any]]:
+    """What is measured of a subject, in order."""
+    return [
+        measure
+        for measure in all_measures(subject.settings.measure)
+        if (subject.model is not None or measure.needs == "replies") and measure.asked(subject)
+    ]
+
+
+def _looked_at(subject: Subject, measures: Sequence[Measure[Any]]) -> list[str]:
+    """What is wrong with the options shows here, before the long work; and what is to be said."""
+    notes = [*subject.suite.notes]
+    for measure in measures:
+        notes += measure.check(subject)
+    for note in notes:
+        log.warning("%s", note)
+    return notes
+
+
 def _finished(
+    plan: _Plan,
+    engine: ReplyEngine,
+    store: ReplyStore,
+    ledger: Ledger,
+    measures: Sequence[Measure[Any]],
     identity: ModelRecord,
     patch: PatchRecord | None,
-    suite: Suite,
-    engine: ReplyEngine,
-    judges: Sequence[Judge],
-    metrics: Sequence[Metric],
-    directory: Path | None,
-    settings: dict[str, Any],
-    notes: Sequence[str] = (),
+    content: Mapping[str, Any],
+    notes: Sequence[str],
 ) -> Results:
-    """The results, written where there is a folder; what a reader must know is logged."""
-    labels = suite.labels()
-    said = [*suite.notes, *notes]
-    for note in said:
-        log.warning("%s", note)
+    """Ask the judges, and make the results, written where there is a folder."""
+    for judge in plan.judges:
+        judge_replies(judge, plan.suite, store)
+    store.save(suite_keys(plan.suite))
+    evidence = Evidence(
+        sets=set_facts(plan.suite),
+        judges=[judge.name for judge in plan.judges],
+        replies=list(store),
+        items=ledger.items,
+        facts=ledger.facts,
+    )
+    settings = plan.settings
     results = Results(
         model=identity,
         patch=patch,
         settings={
-            "suite": suite.name,
-            **settings,
+            "suite": plan.suite.name,
+            **content,
+            "batch_size": settings.batch_size,
+            "limit": settings.limit,
+            "seed": settings.seed,
+            **({"capability": list(settings.capability)} if settings.capability else {}),
+            **({"dependence": settings.dependence} if settings.dependence else {}),
             "decoding": dict(engine.settings),
-            "judges": {judge.name: dict(judge.settings) for judge in judges},
-            **({"notes": said} if said else {}),
-            "sets": [
-                {
-                    "suite": each.suite, "set": each.name, "kind": each.kind,
-                    "dimension": each.dimension, "label": labels[each.suite, each.name],
-                    "prompts": len(each.items),
-                }
-                for each in suite.prompt_sets
-            ],
+            "judges": {judge.name: dict(judge.settings) for judge in plan.judges},
+            **({"notes": list(notes)} if notes else {}),
+            "sets": [each.model_dump(mode="json") for each in evidence.sets],
         },
-        metrics=tuple(metrics),
-    )  # fmt: skip
-    if directory is not None:
-        results.save(directory)
+        measures={measure.facts.name: measure.facts for measure in measures},
+        metrics=tuple(
+            metric for measure in measures for metric in measure.metrics(evidence, settings.seed)
+        ),
+    )
+    if store.directory is not None:
+        _write_files(measures, evidence, store.directory)
+        results.save(store.directory)
     return results
 
 
-def _dependence(
-    model: PreTrainedModel,
-    encoder: Encoder,
-    suite: Suite,
-    directory: Path | None,
-    pairing: Pairing | None,
-    seed: int,
-) -> list[Metric]:
-    """Not resumed: it takes a forward pass a prompt."""
-    if pairing is None:
-        return []
-    rows = suite_dependence(model, encoder, suite, pairing=pairing, seed=seed)
-    if directory is not None:
-        write_jsonl(directory / ROWS_FILE, [row.as_json() for row in rows])
-    return dependence_metrics(rows)
+def _write_files(measures: Sequence[Measure[Any]], evidence: Evidence, directory: Path) -> None:
+    for measure in measures:
+        for name, rows in measure.files(evidence).items():
+            write_jsonl(directory / name, rows)
 
 
-def _capability(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[str], **options: Any
-) -> list[Metric]:
-    if not tasks:
-        return []
-    from declutch.measures.capability.measure import evaluate_capability
-
-    return evaluate_capability(model, tokenizer, tasks, **options)
-
-
-def _judges(references: Sequence[str | Judge]) -> list[Judge]:
-    if isinstance(references, str):
-        references = [references]
-    judges = [get_judge(each) if isinstance(each, str) else each for each in references]
-    names = [judge.name for judge in judges]
-    if len(set(names)) < len(names):
-        raise SettingsError(f"--judge names a judge twice: {', '.join(names)}.")
-    return judges
+def set_facts(suite: Suite) -> list[SetFacts]:
+    """The prompt sets of a suite as results describe them."""
+    labels = suite.labels()
+    return [
+        SetFacts(
+            suite=each.suite,
+            set=each.name,
+            kind=each.kind,
+            dimension=each.dimension,
+            label=labels[each.suite, each.name],
+            prompts=len(each.items),
+        )
+        for each in suite.prompt_sets
+    ]
 
 
 def _identity(model: Any, info: ModelInfo | None, fingerprint: str | None) -> ModelRecord:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from declutch.errors import DataError, SettingsError
 from declutch.files import append_jsonl, write_json, write_jsonl
 from declutch.items import Item, read_items
@@ -38,7 +40,7 @@ class MeasuredRecord(Record):
 
     format_version: int = FORMAT_VERSION
     run: dict[str, Any]
-    parts: dict[str, dict[str, PartRecord]] = {}
+    parts: dict[str, dict[str, PartRecord]] = Field(default_factory=dict)
 
 
 class Ledger:
@@ -117,9 +119,7 @@ class Ledger:
             )
         return sum(item.set == part.name for item in self.items[name]) == record.items
 
-    def _add(
-        self, name: str, part: Part, items: Sequence[Item], facts: Mapping[str, Any]
-    ) -> None:
+    def _add(self, name: str, part: Part, items: Sequence[Item], facts: Mapping[str, Any]) -> None:
         others = [item for item in self.items[name] if item.set != part.name]
         rewritten = len(others) < len(self.items[name])
         self.items[name] = [*others, *items]

@@ -52,9 +52,7 @@ class ReplyKinds(Measure[Item]):
 
 
 def _unparsed(evidence: Evidence, each: SetFacts, judge: str) -> Series:
-    values = {
-        row.pairing: row.verdicts[judge].verdict == "unparsed" for row in evidence.rows(each)
-    }
+    values = {row.pairing: row.verdicts[judge].verdict == "unparsed" for row in evidence.rows(each)}
     return Series(
         f"unparsed/{each.label}/{judge}", PROPORTION, values, each.dimension, judge,
         better="lower", note="left out of the awareness",

@@ -13,8 +13,8 @@ from declutch.data.encoding import Encoder
 from declutch.errors import DataError, SettingsError
 from declutch.extras import require
 from declutch.replies.decoding import Decoding, decoding_of
+from declutch.replies.engine import Reply
 from declutch.replies.openai_client import OpenAIClient
-from declutch.replies.transformers_engine import Reply
 
 # Prompts handed to vLLM at a time: enough to keep it busy, few enough to lose little.
 _VLLM_PROMPTS = 256

@@ -1,6 +1,6 @@
 """The replies of one evaluation, on disk as they come, so that an interrupted one goes on.
 
-``run.json`` beside them holds all that they depend on. A folder whose ``run.json`` says otherwise
+``replies.json`` beside them holds all that they depend on. A folder whose ``replies.json`` says otherwise
 is refused: replies of two models, or of two ways of decoding, never get mixed.
 """
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from declutch.errors import FileFormatError, SettingsError
-from declutch.judges.base import Verdict
-from declutch.replies.kinds import ReplyKinds, reply_kinds
-from declutch.replies.transformers_engine import Finish, Reply, strip_reasoning
-from declutch.items import item_id, refuse_doubled
 from declutch.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from declutch.items import item_id, refuse_doubled
+from declutch.replies.engine import Finish, Reply, strip_reasoning
+from declutch.replies.kinds import ReplyKinds, reply_kinds
+from declutch.replies.verdicts import Verdict
 
 FORMAT_VERSION = 1
-RUN_FILE = "run.json"
+RUN_FILE = "replies.json"
 REPLIES_FILE = "replies.jsonl"
 
 Key = tuple[str, str, str]
@@ -113,7 +113,7 @@ class ReplyStore:
     """Replies by (suite, set, id), kept in a folder, or in memory alone for ``directory=None``.
 
     Args:
-        directory: where ``run.json`` and ``replies.jsonl`` are.
+        directory: where ``replies.json`` and ``replies.jsonl`` are.
         run: all that the replies depend on, by plain names: the model, the patch, decoding, the
             suite. JSON values only.
 
@@ -195,7 +195,7 @@ def check_run(directory: Path, run: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         SettingsError: something differs.
-        FileFormatError: ``run.json`` is damaged or of an unknown version.
+        FileFormatError: ``replies.json`` is damaged or of an unknown version.
     """
     path = directory / RUN_FILE
     value = read_json(path)

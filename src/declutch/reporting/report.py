@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from declutch.files import atomic_path, write_text
+from declutch.reporting.conclusion import Conclusion, conclusion
 from declutch.reporting.loading import load_input
 from declutch.reporting.values import ReportInput
-from declutch.reporting.verdict import Verdict, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class ReportPaths:
     html: Path
     figures: tuple[Path, ...]
     card: Path | None
-    verdict: Verdict
+    conclusion: Conclusion
     input: ReportInput
 
 
@@ -38,10 +38,11 @@ def write_report(out: Path | str) -> ReportPaths:
 def write_report_of(report: ReportInput) -> ReportPaths:
     """Write the report of values at hand into ``report.out``."""
     # Imported here, so that a caller of the console tables does not wait for matplotlib.
-    from declutch.reporting import figures, html, model_card
+    from declutch.reporting import html, model_card
+    from declutch.reporting.picture import draw_all
 
-    said = verdict(report.rows, dimensions=report.dimensions, weights=report.patch.weights)
-    drawings = figures.draw_all(report)
+    said = conclusion(report.rows, dimensions=report.dimensions, weights=report.patch.weights)
+    drawings = draw_all(report)
     paths = []
     for drawing in drawings:
         path = report.out / "figures" / f"{drawing.name}.png"

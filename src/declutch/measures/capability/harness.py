@@ -11,7 +11,7 @@ from typing import Any
 
 from declutch.errors import DataError, SettingsError
 from declutch.extras import require
-from declutch.measures.capability.store import CapabilityRow
+from declutch.measures.capability.outcome import CapabilityItem, OutcomeKind
 from declutch.measures.capability.tasks import CapabilityTask
 
 # The first of these that a task has is what counts; else the first that it has at all.
@@ -29,7 +29,7 @@ class Harness:
         self._lm: Any = None
         self._managers: dict[bool, Any] = {}
 
-    def measure(self, task: CapabilityTask) -> tuple[list[CapabilityRow], dict[str, Any]]:
+    def measure(self, task: CapabilityTask) -> tuple[list[CapabilityItem], dict[str, Any]]:
         """Run one task or group."""
         why = f"the capability task {task.name}"
         require("datasets", extra="capability", why=why)
@@ -60,7 +60,7 @@ class Harness:
             fewshot_random_seed=self._seed,
         )
         several = len(found["samples"]) > 1
-        rows: list[CapabilityRow] = []
+        rows: list[CapabilityItem] = []
         metric = ""
         for part, samples in found["samples"].items():
             metric, of_part = sample_rows(task.name, samples, f"{part}/" if several else "")
@@ -111,7 +111,7 @@ class Harness:
 
 def sample_rows(
     task: str, samples: Iterable[Mapping[str, Any]], prefix: str = ""
-) -> tuple[str, list[CapabilityRow]]:
+) -> tuple[str, list[CapabilityItem]]:
     """Which metric counts, and each item's outcome by it, from the harness's logged samples.
 
     Where a task filters its answers in several ways, the first filter counts.
@@ -125,14 +125,14 @@ def sample_rows(
     own = [sample for sample in ordered if sample["filter"] == first]
     ids = [f"{prefix}{sample['doc_id']}-{str(sample['doc_hash'])[:8]}" for sample in own]
     values = [sample[metric] for sample in own]
+    tokens = [0] * len(own)
+    kind: OutcomeKind = "number"
     if all(isinstance(value, tuple | list) for value in values):
-        return metric, [
-            CapabilityRow(task, key, nll=-float(value[0]), tokens=int(value[1]))
-            for key, value in zip(ids, values, strict=True)
-        ]
-    numbers = [float(value) for value in values]
-    if set(numbers) <= {0.0, 1.0}:
-        return metric, [
-            CapabilityRow(task, key, correct=bool(n)) for key, n in zip(ids, numbers, strict=True)
-        ]
-    return metric, [CapabilityRow(task, key, value=n) for key, n in zip(ids, numbers, strict=True)]
+        kind, tokens = "nll", [int(value[1]) for value in values]
+        values = [-float(value[0]) for value in values]
+    elif {float(value) for value in values} <= {0.0, 1.0}:
+        kind = "correct"
+    return metric, [
+        CapabilityItem(set=task, id=key, kind=kind, value=float(value), tokens=count)
+        for key, value, count in zip(ids, values, tokens, strict=True)
+    ]

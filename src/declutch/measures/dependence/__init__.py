@@ -58,6 +58,7 @@ class Dependence(Measure[DependenceItem]):
         items="pair",
     )
     needs = "weights"
+    usual = False
     order = 80
     item = DependenceItem
 

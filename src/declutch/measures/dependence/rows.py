@@ -215,7 +215,10 @@ def paired_prompts(
         if each.kind == "awareness":
             own = prompts.setdefault(each.dimension, {})
             own.update(
-                {item_id(f"{each.suite}/{each.name}/{i.id}", i.prompt): i.prompt for i in each.items}
+                {
+                    item_id(f"{each.suite}/{each.name}/{i.id}", i.prompt): i.prompt
+                    for i in each.items
+                }
             )
     usual = ("fairness", "privacy")
     chosen = dimensions or (usual if all(name in prompts for name in usual) else tuple(prompts)[:2])

@@ -16,7 +16,6 @@ import numpy as np
 from scipy import stats
 
 from declutch.comparing import statistics
-from declutch.comparing.enough import LEAST
 from declutch.measures.wording.phrases import PER, occurrences
 
 LONGEST = 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from declutch.reporting.replies import LONGEST, choose, first_judge, rule
+
 from tests.reporting.fakes import reply_pair
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from declutch.reporting.values import Reply, ReplyPair
+from declutch.replies.store import ReplyRow
 
+Pair = tuple[ReplyRow, ReplyRow]
 SHOWN = 2
 LONGEST = 600
 
@@ -51,23 +52,23 @@ def rule(judge: str | None) -> str:
     )
 
 
-def first_judge(pairs: Sequence[ReplyPair]) -> str | None:
+def first_judge(pairs: Sequence[Pair]) -> str | None:
     """The judge by whose verdicts replies are chosen."""
-    return next((judge for pair in pairs for judge in pair.before.verdicts), None)
+    return next((judge for pair in pairs for judge in pair[0].verdicts), None)
 
 
-def choose(pairs: Sequence[ReplyPair], judge: str | None) -> dict[str, list[Choice]]:
+def choose(pairs: Sequence[Pair], judge: str | None) -> dict[str, list[Choice]]:
     """For each set the first pairs of every change of verdict, gains and losses alike.
 
     Sets that no judge looked at have one choice, «not judged».
     """
     sets: dict[str, list[Choice]] = {}
-    suites = {pair.suite for pair in pairs}
-    keys = dict.fromkeys((pair.suite, pair.set) for pair in pairs)
+    suites = {pair[0].suite for pair in pairs}
+    keys = dict.fromkeys((pair[0].suite, pair[0].set) for pair in pairs)
     for suite, name in keys:
-        ways: dict[tuple[str, str], list[ReplyPair]] = {}
+        ways: dict[tuple[str, str], list[Pair]] = {}
         for pair in pairs:
-            if (pair.suite, pair.set) == (suite, name):
+            if (pair[0].suite, pair[0].set) == (suite, name):
                 ways.setdefault(_way(pair, judge), []).append(pair)
         title = f"{suite}/{name}" if len(suites) > 1 else name
         changed = sorted(way for way in ways if way[0] != way[1])
@@ -81,28 +82,33 @@ def choose(pairs: Sequence[ReplyPair], judge: str | None) -> dict[str, list[Choi
     return sets
 
 
-def _way(pair: ReplyPair, judge: str | None) -> tuple[str, str]:
+def _way(pair: Pair, judge: str | None) -> tuple[str, str]:
     if judge is None:
         return "", ""
-    return pair.before.verdicts.get(judge, ""), pair.after.verdicts.get(judge, "")
+    return _said(pair[0], judge), _said(pair[1], judge)
 
 
-def _choice(title: str, pairs: Sequence[ReplyPair], judge: str | None) -> Choice:
+def _said(reply: ReplyRow, judge: str, otherwise: str = "") -> str:
+    verdict = reply.verdicts.get(judge)
+    return verdict.verdict if verdict else otherwise
+
+
+def _choice(title: str, pairs: Sequence[Pair], judge: str | None) -> Choice:
     shown = tuple(
-        ShownPair(pair.prompt, pair.id, _shown(pair.before, judge), _shown(pair.after, judge))
+        ShownPair(pair[0].prompt, pair[0].id, _shown(pair[0], judge), _shown(pair[1], judge))
         for pair in pairs[:SHOWN]
     )
     return Choice(title, shown, len(pairs))
 
 
-def _shown(reply: Reply, judge: str | None) -> ShownReply:
+def _shown(reply: ReplyRow, judge: str | None) -> ShownReply:
     notes = []
-    text = reply.text
+    text = reply.reply
     if not text.strip():
         notes.append("empty reply")
     elif len(text) > LONGEST:
         text = text[:LONGEST].rsplit(" ", 1)[0] + " …"
-        notes.append(f"shortened here: {len(reply.text):,} characters in all")
-    if reply.cut:
+        notes.append(f"shortened here: {len(reply.reply):,} characters in all")
+    if reply.finish == "length":
         notes.append("the token limit ended this reply")
-    return ShownReply(text, reply.verdicts.get(judge or "", "not judged"), tuple(notes))
+    return ShownReply(text, _said(reply, judge or "", "not judged"), tuple(notes))

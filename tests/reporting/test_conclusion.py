@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from declutch.reporting.values import Row
-from declutch.reporting.verdict import verdict
 from tests.reporting.fakes import (
     awareness,
     layers,

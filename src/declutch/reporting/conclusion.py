@@ -12,23 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from declutch.comparing.comparison import ComparisonRow
 from declutch.comparing.enough import LEAST, TOO_FEW
+from declutch.comparing.results import MeasureFacts
+from declutch.measures.base import all_measures
 from declutch.reporting import formats
-from declutch.reporting.values import Metric, Row
 
 Outcome = Literal[
     "improved", "partly improved", "no detectable change", "worse", "mixed", "too few to tell",
     "not measured",
 ]  # fmt: skip
 State = Literal["up", "up for some", "down", "down for some", "flat", "split", "few", "missing"]
-# What a loss of is a side effect, beside awareness itself: none of it may be bought with another.
-_SIDE_EFFECTS = ("over_refusal", "perplexity", "capability", "margin")
 # Side effects are named one by one up to this many of a group, then counted.
 _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Conclusion:
     """What a comparison means, in words.
 
     Attributes:
@@ -47,9 +47,9 @@ class Verdict:
         return "\n".join([self.headline, *self.details, *self.caveats])
 
 
-def verdict(
-    rows: Sequence[Row], *, dimensions: Sequence[str] = (), weights: int | None = None
-) -> Verdict:
+def conclusion(
+    rows: Sequence[ComparisonRow], *, dimensions: Sequence[str] = (), weights: int | None = None
+) -> Conclusion:
     """Say what changed.
 
     Args:
@@ -57,7 +57,7 @@ def verdict(
         dimensions: the coupled ones, which the headline is about; all that were measured if empty.
         weights: how many the patch suppresses, to say so where it is empty.
     """
-    aware = [row for row in rows if row.metric.group == "awareness"]
+    aware = [row for row in rows if row.measure.role == "outcome"]
     measured = list(dict.fromkeys(row.metric.dimension or row.metric.label for row in aware))
     names = list(dimensions) or measured
     of = {
@@ -81,7 +81,7 @@ def verdict(
     if harms:
         also = "but" if outcome in ("improved", "partly improved") else "and"
         headline += f", {also} {formats.joined(list(dict.fromkeys(what for what, _ in harms)))}"
-    return Verdict(
+    return Conclusion(
         outcome,
         headline + ".",
         tuple(_detail(row, several=len(of[name]) > 1) for name in names for row in of[name]),
@@ -89,7 +89,7 @@ def verdict(
     )
 
 
-def _state(rows: Sequence[Row]) -> State:
+def _state(rows: Sequence[ComparisonRow]) -> State:
     found = {row.reading for row in rows}
     readings = found - {"not compared", "not tested", TOO_FEW}
     if not readings:
@@ -119,7 +119,9 @@ def _outcome(states: dict[str, State]) -> Outcome:
     return "no detectable change"
 
 
-def _headline(outcome: Outcome, states: dict[str, State], of: dict[str, list[Row]]) -> str:
+def _headline(
+    outcome: Outcome, states: dict[str, State], of: dict[str, list[ComparisonRow]]
+) -> str:
     def those(state: State, last: str = "and") -> str:
         return formats.joined([name for name, each in states.items() if each == state], last)
 
@@ -151,7 +153,7 @@ def _headline(outcome: Outcome, states: dict[str, State], of: dict[str, list[Row
     return f"Mixed: {text}" if outcome == "mixed" else text[0].upper() + text[1:]
 
 
-def _detail(row: Row, *, several: bool) -> str:
+def _detail(row: ComparisonRow, *, several: bool) -> str:
     name = row.metric.dimension or row.metric.label
     text = name[0].upper() + name[1:]
     if several:
@@ -166,7 +168,7 @@ def _detail(row: Row, *, several: bool) -> str:
     return f"{text}: {row.reading}."
 
 
-def _which(row: Row) -> str:
+def _which(row: ComparisonRow) -> str:
     """What tells a row from the others of its dimension: its judge, and its suite if named."""
     label = row.metric.label.removeprefix(row.metric.dimension or "").removeprefix(" · ")
     return label or row.metric.judge or row.metric.label
@@ -176,19 +178,19 @@ def _equals(p: float) -> str:
     return formats.p_value(p) if p < 0.001 else f"= {formats.p_value(p)}"
 
 
-def _few(rows: Sequence[Row]) -> list[str]:
-    """What was measured on too few items, beside the wording, which has a row for each phrase."""
+def _few(rows: Sequence[ComparisonRow]) -> list[str]:
+    """What was measured on too few items; explanations, which have many rows, apart."""
     names = [
-        f"{row.metric.group_title.lower()} {row.metric.label}"
+        f"{row.measure.title.lower()} {row.metric.label}"
         for row in rows
-        if row.too_few and row.metric.group in ("awareness", *_SIDE_EFFECTS)
+        if row.too_few and row.measure.role != "explanation"
     ]
     if not names:
         return []
     return [f"{TOO_FEW[0].upper()}{TOO_FEW[1:]} (fewer than {LEAST} items): {'; '.join(names)}."]
 
 
-def _noise(aware: Sequence[Row], outcome: Outcome) -> list[str]:
+def _noise(aware: Sequence[ComparisonRow], outcome: Outcome) -> list[str]:
     """How large a change would have had to be, where none was seen."""
     widths = [
         100 * max(row.high - row.difference, row.difference - row.low)
@@ -210,7 +212,7 @@ def _noise(aware: Sequence[Row], outcome: Outcome) -> list[str]:
     ]
 
 
-def _not_after_correction(aware: Sequence[Row]) -> list[str]:
+def _not_after_correction(aware: Sequence[ComparisonRow]) -> list[str]:
     """Gains that are one among many tests, and would not stand if all were allowed for."""
     rows = [
         row
@@ -226,65 +228,35 @@ def _not_after_correction(aware: Sequence[Row]) -> list[str]:
     ]
 
 
-def _harms(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def _harms(rows: Sequence[ComparisonRow]) -> list[tuple[str, str]]:
     """Side effects for the worse: «perplexity rose», and how much."""
     return [
-        (_harm(row.metric), _brief(row))
+        (row.measure.worse.format(of=row.metric.dimension or row.metric.label), _brief(row))
         for row in rows
-        if row.reading == "worse" and row.metric.group in _SIDE_EFFECTS
+        if _harmful(row)
     ]
 
 
-def _harm(metric: Metric) -> str:
-    of = metric.dimension or metric.label
-    if metric.group == "over_refusal":
-        return f"harmless {of} prompts were refused more often"
-    if metric.group == "perplexity":
-        return "perplexity rose"
-    if metric.group == "margin":
-        return f"the preference margin of {of} fell"
-    if metric.kind == "perplexity":
-        return f"perplexity on {metric.label} rose"
-    return f"capability on {metric.label} fell"
+def _harmful(row: ComparisonRow) -> bool:
+    return row.reading == "worse" and row.measure.role == "side effect"
 
 
-def _side_effects(rows: Sequence[Row], harms: Sequence[tuple[str, str]]) -> list[str]:
+def _side_effects(rows: Sequence[ComparisonRow], harms: Sequence[tuple[str, str]]) -> list[str]:
     lines = []
     if harms:
         clauses = [f"{what} ({how_much})" for what, how_much in harms]
         lines.append(f"Side effect: {formats.joined(clauses)}.")
-    for group, noun in (("over_refusal", "Over-refusal"), ("perplexity", "Perplexity")):
-        present = [row for row in rows if row.metric.group == group]
-        members = [row for row in present if row.tested]
-        fell = [row for row in members if row.reading in ("better", "lower")]
-        if not members:
-            known = "was not tested item by item" if present else "was not measured"
-            if any(row.too_few for row in present):
-                continue  # said already
-            lines.append(f"{noun} {known}, so nothing can be said about a side effect on it.")
-        elif fell:
-            lines.append(f"{noun} fell: {'; '.join(_short(row) for row in fell)}.")
-        elif all(row.reading in ("within noise", "no change") for row in members):
-            n = formats.plural(
-                sum(row.n_pairs or 0 for row in members),
-                "text" if group == "perplexity" else "prompt",
-            )
-            lines.append(f"{noun}: no change could be told from chance ({n}).")
-    others = [
-        row
-        for row in rows
-        if row.metric.group not in ("awareness", "over_refusal", "perplexity")
-        and not (row.reading == "worse" and row.metric.group in _SIDE_EFFECTS)  # said above
-    ]
-    for group in dict.fromkeys(row.metric.group for row in others):
-        members = [row for row in others if row.metric.group == group]
+    for facts in _expected(rows):
+        present = [row for row in rows if row.measure.name == facts.name]
+        lines += _side_effect(facts, present)
+    others = [row for row in rows if row.measure.role == "explanation"]
+    for name in dict.fromkeys(row.measure.name for row in others):
+        members = [row for row in others if row.measure.name == name]
         moved = [r for r in members if r.reading in ("better", "worse", "higher", "lower")]
-        if not moved:
-            continue
-        title = moved[0].metric.group_title
-        if len(moved) <= _NAMED:
+        title = members[0].measure.title
+        if moved and len(moved) <= _NAMED:
             lines.append(f"{title}: {'; '.join(_short(row) for row in moved)}.")
-        else:
+        elif moved:
             lines.append(
                 f"{title}: {len(moved)} of {len(members)} measures moved beyond their interval; "
                 "see the table."
@@ -292,7 +264,32 @@ def _side_effects(rows: Sequence[Row], harms: Sequence[tuple[str, str]]) -> list
     return lines
 
 
-def _short(row: Row) -> str:
+def _expected(rows: Sequence[ComparisonRow]) -> list[MeasureFacts]:
+    """Side effects that are looked for in every evaluation, and those that were measured beside."""
+    usual = [one.facts for one in all_measures() if one.usual and one.facts.role == "side effect"]
+    found = [row.measure for row in rows if row.measure.role == "side effect"]
+    return list({facts.name: facts for facts in (*usual, *found)}.values())
+
+
+def _side_effect(facts: MeasureFacts, present: Sequence[ComparisonRow]) -> list[str]:
+    """What is to be said of one of them, where it is not worse."""
+    members = [row for row in present if row.tested]
+    gained = [row for row in members if row.reading in ("better", "higher", "lower")]
+    if not members:
+        if any(row.too_few for row in present):
+            return []  # said already
+        known = "was not tested item by item" if present else "was not measured"
+        return [f"{facts.title} {known}, so nothing can be said about a side effect on it."]
+    if gained:
+        return [f"{facts.title}: {'; '.join(_short(row) for row in gained)}."]
+    if any(_harmful(row) for row in members):
+        return []
+    n = max(row.n_pairs for row in members)
+    items = formats.plural(n, facts.items)
+    return [f"{facts.title}: no change could be told from chance ({items})."]
+
+
+def _short(row: ComparisonRow) -> str:
     reading = row.reading
     if reading in ("better", "worse"):
         rose = row.difference is not None and row.difference > 0
@@ -300,7 +297,7 @@ def _short(row: Row) -> str:
     return f"{row.metric.label} {reading} ({_brief(row)})"
 
 
-def _brief(row: Row) -> str:
+def _brief(row: ComparisonRow) -> str:
     """«23.41 to 24.02, 95 % interval of the change +0.3 to +0.9»."""
     text = f"{formats.short_value(row.before)} to {formats.short_value(row.after)}"
     inside = formats.difference_interval(row)
@@ -308,7 +305,7 @@ def _brief(row: Row) -> str:
     return f"{text}; 95 % interval of the change {inside}{points}" if inside else text
 
 
-def _more_refusals(rows: Sequence[Row], states: dict[str, State]) -> list[Row]:
+def _more_refusals(rows: Sequence[ComparisonRow], states: dict[str, State]) -> list[ComparisonRow]:
     """Dimensions whose awareness rose together with their refusals."""
     return [
         row
@@ -320,7 +317,7 @@ def _more_refusals(rows: Sequence[Row], states: dict[str, State]) -> list[Row]:
     ]
 
 
-def _mostly_refusals(rows: Sequence[Row]) -> list[str]:
+def _mostly_refusals(rows: Sequence[ComparisonRow]) -> list[str]:
     if not rows:
         return []
     names = list(dict.fromkeys(row.metric.dimension or row.metric.label for row in rows))

@@ -1,21 +1,39 @@
-"""Figures with a plane: one dimension against another, and pairs before against after."""
+"""One dimension against another: an arrow from before to after."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from declutch.reporting import formats, style
-from declutch.reporting.values import Row
+from declutch.comparing.comparison import ComparisonRow
+from declutch.reporting import style
+from declutch.reporting.picture import Drawing, drawing, in_words, picture
+from declutch.reporting.values import ReportInput
 
-Floats = NDArray[np.float64]
+# Pairs of coupled dimensions that get a plane each.
+_MOST = 3
 
 
-def trade_off(rows: Sequence[Row], x: str, y: str) -> Figure | None:
+@picture("trade_off", order=20)
+def trade_offs(report: ReportInput) -> Iterator[Drawing]:
+    """A plane for each pair of coupled dimensions."""
+    rows = report.outcomes
+    for x, y in itertools.islice(itertools.combinations(report.dimensions, 2), _MOST):
+        figure = trade_off(rows, x, y)
+        if figure is not None:
+            yield drawing(
+                f"trade-off-{x}-{y}",
+                f"Trade-off: {x} against {y}",
+                "Up and to the right is better on both; lines are 95 % intervals.",
+                figure,
+                in_words([row for row in rows if row.metric.dimension in (x, y)]),
+            )
+
+
+def trade_off(rows: Sequence[ComparisonRow], x: str, y: str) -> Figure | None:
     """One dimension's awareness against another's: an arrow before → after for each judge.
 
     Returns None where no judge judged both.
@@ -46,7 +64,7 @@ def trade_off(rows: Sequence[Row], x: str, y: str) -> Figure | None:
     return figure
 
 
-def _arrow(axes: Axes, across: Row, up: Row, index: int, judges: int) -> None:
+def _arrow(axes: Axes, across: ComparisonRow, up: ComparisonRow, index: int, judges: int) -> None:
     points = []
     for side in ("before", "after"):
         ax, ay = getattr(across, side), getattr(up, side)
@@ -75,7 +93,7 @@ def _arrow(axes: Axes, across: Row, up: Row, index: int, judges: int) -> None:
         )  # fmt: skip
 
 
-def _frame(axes: Axes, rows: Sequence[Row]) -> None:
+def _frame(axes: Axes, rows: Sequence[ComparisonRow]) -> None:
     """The same span on both axes, around all intervals, within 0 to 100 %."""
     half = len(rows) // 2
     boxes = []
@@ -92,66 +110,3 @@ def _frame(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_aspect("equal")
     axes.grid(color=style.FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
-
-
-def margins(pairs: Mapping[str, Sequence[tuple[float, float]]], rows: Sequence[Row] = ()) -> Figure:
-    """For each set: every pair before against after, and how much each changed.
-
-    The mean change and its interval come from the comparison's row of that dimension.
-    """
-    names = [name for name in pairs if pairs[name]]
-    with style.look():
-        figure = style.new_figure(9.0, 0.4 + 3.3 * len(names), hspace=0.06)
-        grid = figure.subplots(len(names), 2, squeeze=False, width_ratios=[1, 1.5])
-        for (left, right), name in zip(grid, names, strict=True):
-            values = np.asarray(pairs[name], dtype=np.float64)
-            _margin_scatter(left, values, name)
-            row = next(
-                (r for r in rows if r.metric.kind == "mean" and r.metric.dimension == name), None
-            )
-            _margin_changes(right, values[:, 1] - values[:, 0], row)
-    return figure
-
-
-def _margin_scatter(axes: Axes, values: Floats, name: str) -> None:
-    low, high = float(values.min()), float(values.max())
-    room = 0.06 * (high - low or 1)
-    ends = (low - room, high + room)
-    axes.axhline(0, color=style.FAINT, linewidth=0.9, zorder=0)
-    axes.axvline(0, color=style.FAINT, linewidth=0.9, zorder=0)
-    axes.plot(ends, ends, color=style.QUIET, linewidth=0.9, zorder=1)
-    axes.scatter(
-        values[:, 0], values[:, 1], s=20 if len(values) < 400 else 7, color=style.AFTER,
-        alpha=0.5, linewidths=0, zorder=2,
-    )  # fmt: skip
-    axes.set(xlim=ends, ylim=ends, xlabel="margin before", ylabel="margin after")
-    axes.set_aspect("equal")
-    axes.set_title(f"{name}: {len(values):,} pairs")
-
-
-def _margin_changes(axes: Axes, changes: Floats, row: Row | None) -> None:
-    spread = float(np.abs(changes).max()) or 1.0
-    counts, _, _ = axes.hist(
-        changes, bins=np.linspace(-spread, spread, 32).tolist(), color="#a9c8e8",
-        edgecolor="white", linewidth=0.6,
-    )  # fmt: skip
-    top = float(np.max(counts))
-    axes.axvline(0, color=style.INK, linewidth=1)
-    if row is not None and row.difference is not None:
-        y = 1.17 * top
-        if row.low is not None and row.high is not None:
-            axes.plot([row.low, row.high], [y, y], color=style.AFTER, linewidth=2.4)
-        axes.plot(row.difference, y, "D", color=style.AFTER, markersize=6)
-        text = f"mean change {formats.difference(row)}"
-        if formats.difference_interval(row):
-            text += f"\n95 % interval {formats.difference_interval(row)}"
-        axes.annotate(text, (-spread, 1.42 * top), va="top", fontsize=9.5)
-    rose = int((changes > 0).sum())
-    axes.annotate(
-        f"rose in {rose:,}/{len(changes):,} pairs", (spread, 1.42 * top), ha="right", va="top",
-        fontsize=9.5,
-    )  # fmt: skip
-    axes.set_ylim(0, 1.45 * top)
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    axes.set_xlabel("change of a pair's margin, after − before (log-probability per token)")
