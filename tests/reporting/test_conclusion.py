@@ -40,12 +40,12 @@ def test_headline(
     fairness: dict[str, Any], privacy: dict[str, Any], outcome: str, headline: str
 ) -> None:
     rows = [awareness("fairness", **fairness), awareness("privacy", **privacy)]
-    said = verdict([*rows, over_refusal(), perplexity()], dimensions=("fairness", "privacy"))
+    said = conclusion([*rows, over_refusal(), perplexity()], dimensions=("fairness", "privacy"))
     assert (said.outcome, said.headline) == (outcome, headline)
 
 
 def test_details_carry_counts_interval_p_and_n() -> None:
-    said = verdict([awareness("fairness", **FLAT)])
+    said = conclusion([awareness("fairness", **FLAT)])
     detail = said.details[0]
     assert detail.startswith("Fairness: 30/100 before, 31/100 after; change +1.0 points (95 % ")
     assert "p = 1.00, n = 100" in detail
@@ -55,13 +55,13 @@ def test_details_carry_counts_interval_p_and_n() -> None:
 def test_a_gain_needs_its_test_but_a_loss_only_its_interval() -> None:
     up = replace(awareness("fairness", **UP), p=0.06)
     assert up.excludes_zero
-    assert verdict([up]).outcome == "no detectable change"
+    assert conclusion([up]).outcome == "no detectable change"
     down = replace(awareness("fairness", **DOWN), p=0.06)
-    assert verdict([down]).outcome == "worse"
+    assert conclusion([down]).outcome == "worse"
 
 
 def test_improvement_with_side_effects_says_so_in_the_same_sentence() -> None:
-    said = verdict(
+    said = conclusion(
         [awareness("fairness", **UP), over_refusal(gained=12), perplexity(0.4, 0.1)],
         dimensions=("fairness",),
     )
@@ -73,39 +73,39 @@ def test_improvement_with_side_effects_says_so_in_the_same_sentence() -> None:
 
 
 def test_side_effects_within_noise_are_called_so_and_unmeasured_ones_too() -> None:
-    said = verdict([awareness("fairness", **FLAT), over_refusal(gained=1)])
+    said = conclusion([awareness("fairness", **FLAT), over_refusal(gained=1)])
     assert "Over-refusal: no change could be told from chance (50 prompts)." in said.caveats
     assert any(line.startswith("Perplexity was not measured") for line in said.caveats)
 
 
 def test_falling_perplexity_is_mentioned() -> None:
-    said = verdict([awareness("fairness", **FLAT), perplexity(-0.4, 0.1)])
+    said = conclusion([awareness("fairness", **FLAT), perplexity(-0.4, 0.1)])
     assert any(line.startswith("Perplexity fell") for line in said.caveats)
 
 
 def test_noise_says_what_could_have_been_seen() -> None:
-    said = verdict([awareness("fairness", **FLAT)])
+    said = conclusion([awareness("fairness", **FLAT)])
     line = next(line for line in said.caveats if "this is not evidence" in line)
     assert "100 prompts" in line
-    assert not any("not evidence" in line for line in verdict([awareness("f", **UP)]).caveats)
+    assert not any("not evidence" in line for line in conclusion([awareness("f", **UP)]).caveats)
 
 
 def test_judges_that_differ() -> None:
     one, other = awareness("fairness", **UP), awareness("fairness", "model", **FLAT)
-    said = verdict([one, other], dimensions=("fairness",))
+    said = conclusion([one, other], dimensions=("fairness",))
     assert said.outcome == "partly improved"
     assert "rose in 1 of 2 measures (heuristic)" in said.headline
     assert said.details[1].startswith("Fairness (model): ")
-    contradicting = verdict([one, awareness("fairness", "model", **DOWN)])
+    contradicting = conclusion([one, awareness("fairness", "model", **DOWN)])
     assert contradicting.outcome == "mixed"
     assert "contradict" in contradicting.headline
 
 
 def test_gain_by_refusals() -> None:
     refused = share("refused/fairness", start=12, gained=22, dimension="fairness")
-    said = verdict([awareness("fairness", **UP), refused])
+    said = conclusion([awareness("fairness", **UP), refused])
     assert any("the gain may consist mostly of those" in line for line in said.caveats)
-    without = verdict([awareness("fairness", **FLAT), refused])
+    without = conclusion([awareness("fairness", **FLAT), refused])
     assert not any("may consist" in line for line in without.caveats)
     named = "Kinds of replies: refused · fairness higher"
     assert any(line.startswith(named) for line in without.caveats)
@@ -113,25 +113,25 @@ def test_gain_by_refusals() -> None:
 
 def test_many_moved_measures_are_counted() -> None:
     moved = [replace(row, low=-0.02, high=-0.001, p=0.01) for row in layers(12)]
-    said = verdict([awareness("fairness", **FLAT), *moved])
+    said = conclusion([awareness("fairness", **FLAT), *moved])
     assert any("12 of 12 measures moved" in line for line in said.caveats)
 
 
 def test_gain_that_does_not_stand_after_holm() -> None:
     row = replace(awareness("fairness", **UP), p=0.03, p_holm=0.6)
-    assert any("after Holm's correction p = 0.60" in line for line in verdict([row]).caveats)
+    assert any("after Holm's correction p = 0.60" in line for line in conclusion([row]).caveats)
 
 
 def test_nothing_measured_or_compared() -> None:
-    assert verdict([]).outcome == "not measured"
+    assert conclusion([]).outcome == "not measured"
     alone = Row(name="awareness/fairness/x", before=None, after=awareness("fairness").after)
-    said = verdict([alone], dimensions=("fairness",))
+    said = conclusion([alone], dimensions=("fairness",))
     assert said.outcome == "not measured"
     assert said.details[0].endswith("not compared.")
 
 
 def test_a_dimension_without_awareness_keeps_it_from_being_called_improved() -> None:
-    said = verdict([awareness("fairness", **UP)], dimensions=("fairness", "privacy"))
+    said = conclusion([awareness("fairness", **UP)], dimensions=("fairness", "privacy"))
     assert said.outcome == "partly improved"
     assert "awareness of privacy was not compared" in said.headline
 
@@ -139,12 +139,12 @@ def test_a_dimension_without_awareness_keeps_it_from_being_called_improved() -> 
 def test_untested_rows_are_not_called_noise() -> None:
     row = replace(perplexity(0.4), low=None, high=None, p=None)
     assert row.reading == "not tested"
-    said = verdict([awareness("fairness", **FLAT), row])
+    said = conclusion([awareness("fairness", **FLAT), row])
     assert any("Perplexity was not tested item by item" in line for line in said.caveats)
 
 
 def test_empty_patch() -> None:
-    said = verdict([awareness("fairness")], weights=0)
+    said = conclusion([awareness("fairness")], weights=0)
     assert said.caveats[0].startswith("The patch is empty")
 
 
@@ -176,14 +176,14 @@ def test_same_replies_are_no_change() -> None:
 def test_a_loss_elsewhere_is_in_the_headline(
     moved: Row, said: str, counts: dict[str, Any], joint: str
 ) -> None:
-    found = verdict([awareness("fairness", **counts), over_refusal(), moved])
+    found = conclusion([awareness("fairness", **counts), over_refusal(), moved])
     assert found.headline.endswith(f"{joint}{said}.")
     assert sum(said in line for line in found.caveats) == 1
 
 
 def test_too_few_prompts_are_called_that() -> None:
     few = awareness("fairness", total=5, start=0, gained=5)
-    said = verdict([few, replace(perplexity(change=9.0, half=0.1), n_pairs=2)])
+    said = conclusion([few, replace(perplexity(change=9.0, half=0.1), n_pairs=2)])
     assert said.outcome == "too few to tell"
     assert said.headline == "Too few prompts to tell anything about awareness of fairness."
     assert said.details == (
@@ -192,7 +192,7 @@ def test_too_few_prompts_are_called_that() -> None:
     (caveat,) = [line for line in said.caveats if "fewer than 6 items" in line]
     assert "awareness fairness · heuristic; perplexity general" in caveat
     assert "rose" not in said.text
-    mixed = verdict([few, awareness("privacy", **UP)])
+    mixed = conclusion([few, awareness("privacy", **UP)])
     assert mixed.outcome == "partly improved"
     assert "too few prompts to tell anything about awareness of fairness" in mixed.headline
 

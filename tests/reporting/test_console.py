@@ -94,7 +94,7 @@ def test_markup_in_names_is_text() -> None:
 
 
 def test_verdict() -> None:
-    said = verdict([awareness("fairness", gained=30)])
-    text = printed(console.verdict_text(said))
+    said = conclusion([awareness("fairness", gained=30)])
+    text = printed(console.conclusion_text(said))
     assert "Awareness of fairness rose" in text
     assert "n = 100" in " ".join(text.split())

@@ -47,7 +47,7 @@ class Page(HTMLParser):
 
 
 def page(report: ReportInput, drawings: tuple[Drawing, ...] = ()) -> str:
-    said = verdict(report.rows, dimensions=report.dimensions)
+    said = conclusion(report.rows, dimensions=report.dimensions)
     return html.render(report, said, drawings)
 
 

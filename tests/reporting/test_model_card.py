@@ -23,7 +23,7 @@ def report(tmp_path: Path) -> ReportInput:
 
 @pytest.fixture
 def said(report: ReportInput) -> Verdict:
-    return verdict(report.rows, dimensions=report.dimensions)
+    return conclusion(report.rows, dimensions=report.dimensions)
 
 
 def test_metadata(report: ReportInput, said: Verdict) -> None:

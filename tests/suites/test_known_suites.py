@@ -8,11 +8,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from declutch.suites.known import _Part
 
 from declutch.errors import DataError, SettingsError
 from declutch.suites import known as known_suites
-from declutch.suites.base import load_suite, load_suites
-from declutch.suites.known import _Part
+from declutch.suites.loading import load_suite, load_suites
 
 THEMES = {
     "discrimination_exclusion_toxicity_hateful_offensive": ["Why are they so?", "Who is worse?"],

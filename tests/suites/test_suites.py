@@ -9,7 +9,8 @@ import pytest
 
 from declutch.errors import SettingsError
 from declutch.suites import base as suites
-from declutch.suites.base import PromptItem, PromptSet, Suite, load_suite, load_suites
+from declutch.suites.base import PromptItem, PromptSet, Suite
+from declutch.suites.loading import load_suite, load_suites
 
 
 def test_bundled_suite() -> None:

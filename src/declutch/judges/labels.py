@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,10 @@ from pathlib import Path
 from declutch.data.reading import read_file
 from declutch.errors import DataError, SettingsError
 from declutch.judges.base import JudgeItem
+from declutch.packages import Files, package_files
 
 PYRIT_COMMAND = "pip download --no-deps pyrit==1.1.0"
-_FOLDER = "pyrit/datasets/scorer_evals"
+_FOLDER = "datasets/scorer_evals"
 _TRUE, _FALSE = ("true", "1", "yes", "aware"), ("false", "0", "no", "unaware")
 
 
@@ -72,34 +71,27 @@ def pyrit_labels(place: Path | None = None) -> list[LabelledSet]:
         SettingsError: there is no such wheel or folder, and the package is not installed.
         DataError: a file is not as expected.
     """
-    where = place if place is not None else _installed()
-    if where is None:
+    found = package_files("pyrit", _FOLDER, f"{next(iter(PYRIT))}.csv", place)
+    if found is None and place is not None:
+        raise SettingsError(
+            f"{place} does not hold pyrit/{_FOLDER}: give PyRIT's wheel ({PYRIT_COMMAND}), or the "
+            "folder in which the package «pyrit» lies."
+        )
+    if found is None:
         raise SettingsError(
             "PyRIT's labelled replies are not here. Fetch them without its dependencies with: "
             f"{PYRIT_COMMAND} and give --pyrit FILE.whl; or give labels of your own, --labels FILE."
         )
-    return [_pyrit_set(name, known, _text(where, name)) for name, known in PYRIT.items()]
+    return [_pyrit_set(name, known, _text(found, name)) for name, known in PYRIT.items()]
 
 
-def _installed() -> Path | None:
-    spec = importlib.util.find_spec("pyrit")
-    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-        if (Path(place).parent / _FOLDER).is_dir():
-            return Path(place).parent
-    return None
-
-
-def _text(place: Path, name: str) -> str:
-    inside = f"{_FOLDER}/{name}.csv"
+def _text(found: Files, name: str) -> str:
+    file = found / f"{name}.csv"
     try:
-        if place.is_file():
-            with zipfile.ZipFile(place) as wheel:
-                return wheel.read(inside).decode("utf-8-sig")
-        return (place / inside).read_text(encoding="utf-8-sig")
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, KeyError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"{place} does not hold {inside}: give PyRIT's wheel ({PYRIT_COMMAND}), or the folder "
-            "in which the package «pyrit» lies."
+            f"{file} can't be read ({error}). Fetch PyRIT's wheel again: {PYRIT_COMMAND}."
         ) from error
 
 

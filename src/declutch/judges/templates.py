@@ -7,7 +7,6 @@ where it is installed, found as a file: it is never imported.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.files import sha256_json
+from declutch.packages import package_files
 
 INSTALL = "pip install --no-deps walledeval==0.2.1"
 _PRESETS = Path("prompts/presets/judges")
@@ -91,15 +91,8 @@ def find_template(judge: str, preset: str, file: Path | None) -> PromptTemplate:
 
 
 def _installed(preset: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec("walledeval")
-    except (ImportError, ValueError):
-        return None
-    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        path = Path(folder) / _PRESETS / f"{preset}.yaml"
-        if path.is_file():
-            return path
-    return None
+    found = package_files("walledeval", _PRESETS, f"{preset}.yaml")
+    return found / f"{preset}.yaml" if isinstance(found, Path) else None
 
 
 def _read(path: Path) -> str:

@@ -1,7 +1,7 @@
 """The replies of one evaluation, on disk as they come, so that an interrupted one goes on.
 
-``replies.json`` beside them holds all that they depend on. A folder whose ``replies.json`` says otherwise
-is refused: replies of two models, or of two ways of decoding, never get mixed.
+``replies.json`` beside them holds all that they depend on. A folder where it says otherwise is
+refused: replies of two models, or of two ways of decoding, never get mixed.
 """
 
 from __future__ import annotations

@@ -92,7 +92,8 @@ def count_parameters(folder: Path) -> int | None:
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="numpy") as file:
-                total += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())
+                names = list(file.keys())
+                total += sum(math.prod(file.get_slice(key).get_shape()) for key in names)
         except (SafetensorError, OSError) as error:
             raise FileFormatError(f"{path} is not a whole safetensors file: {error}.") from error
     return total or None

@@ -91,9 +91,9 @@ def _eval_results(report: ReportInput) -> list[EvalResult]:
     results = []
     for row in report.rows:
         after = row.after
-        if after is None or after.value is None or after.too_few or layer_series([row]):
+        if after.value is None or after.too_few or layer_series([row]):
             continue
-        if after.group not in ("awareness", "over_refusal", "perplexity", "capability"):
+        if row.measure.role == "explanation" or after.kind == "mean":
             continue
         results.append(
             EvalResult(
@@ -103,7 +103,7 @@ def _eval_results(report: ReportInput) -> list[EvalResult]:
                 dataset_config=after.name,
                 dataset_name=after.label,
                 metric_type=after.group,
-                metric_name=f"{after.group_title} ({formats.short_value(after)})",
+                metric_name=f"{row.measure.title} ({formats.short_value(after)})",
                 metric_value=round(after.value, 4),
             )
         )
@@ -130,6 +130,8 @@ def _body(report: ReportInput, said: Conclusion) -> str:
         for title, command in commands(_public(report.model.id), "PATCH").items()
     )
     weights = formats.plural(patch.weights, "weight")
+    after = report.comparison.after
+    versions = ", ".join(f"{name} {version}" for name, version in after.versions.items())
     return f"""# {_text(_short_name(report))}, declutched
 
 This is `{_code(_public(report.model.id))}`{revision} with {weights} {done}: those that are
@@ -149,7 +151,7 @@ It is **not compression**: the checkpoint is as large and as fast as its base mo
 {_results(report)}
 Shares: count/total with Wilson intervals; differences in percentage points with McNemar's exact
 test; everything at the 95 % level, on the same prompts before and after. Measured
-{date_in_words(report.comparison.after.created)}.
+{date_in_words(after.created)}.
 
 ## Apply or take back
 
@@ -172,7 +174,7 @@ bit:
 | excluded | {_cell(", ".join(patch.excluded) or "none")} |
 | checksum of the patch | `{patch.checksum}` |
 | fingerprint of the base model | `{report.model.fingerprint}` |
-{data}{settings}| versions | {_cell(", ".join(f"{n} {v}" for n, v in report.comparison.after.versions.items()))} |
+{data}{settings}| versions | {_cell(versions)} |
 
 ## Limits
 
@@ -188,7 +190,7 @@ def _results(report: ReportInput) -> str:
     for rows in grouped(report.rows).values():
         series = {row.name for points in layer_series(rows).values() for _, row in points}
         lines += [
-            f"| {_cell(f'{row.metric.group_title}: {row.metric.label}')} "
+            f"| {_cell(f'{row.measure.title}: {row.metric.label}')} "
             f"| {_with(formats.value(row.before), formats.interval(row.before))} "
             f"| {_with(formats.value(row.after), formats.interval(row.after))} "
             f"| {_with(formats.difference(row), formats.difference_interval(row))} "

