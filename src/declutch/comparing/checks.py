@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from declutch.comparing.compare import Comparison, ComparisonRow
+from declutch.comparing.comparison import Comparison, ComparisonRow
 from declutch.comparing.enough import too_few, too_few_of
-from declutch.comparing.results import GuardRecord, Metric, Results
+from declutch.comparing.results import CheckRecord, Metric, Results
 from declutch.errors import SettingsError
 
 Mode = Literal["lenient", "strict"]
@@ -102,26 +102,26 @@ def parse_guards(texts: Sequence[str]) -> tuple[Guard, ...]:
     return tuple(parse_guard(text) for text in texts)
 
 
-def guarded_metrics(guard: Guard, metrics: Sequence[Metric]) -> list[Metric]:
+def guarded_metrics(guard: Guard, results: Results) -> list[Metric]:
     """The metrics that a guard is about.
 
     A whole name; else all names that begin with it (``awareness``, ``awareness/fairness``); else
-    the awareness metrics of a dimension of that name (``fairness``); else all metrics of which it
+    the outcomes (awareness) of a dimension of that name (``fairness``); else all metrics of which it
     is a part of the name or the group, if they are of one sort.
 
     Raises:
         SettingsError: there is none, or several sorts of metric go by that name; it lists them.
     """
-    name = guard.name
+    name, metrics = guard.name, results.metrics
     exact = [metric for metric in metrics if metric.name == name]
     if exact:
         return exact
     begins = [metric for metric in metrics if metric.name.startswith((f"{name}/", f"{name}@"))]
     if begins:
         return begins
-    awareness = [m for m in metrics if m.group == "awareness" and m.dimension == name]
-    if awareness:
-        return awareness
+    outcomes = [m for m in metrics if m.dimension == name and _is_outcome(results, m)]
+    if outcomes:
+        return outcomes
     parts = [m for m in metrics if name in (m.group, m.dimension, *m.name.split("/"))]
     if not parts:
         known = dict.fromkeys(metric.name.partition("/")[0] for metric in metrics)
@@ -140,12 +140,16 @@ def guarded_metrics(guard: Guard, metrics: Sequence[Metric]) -> list[Metric]:
     return parts
 
 
+def _is_outcome(results: Results, metric: Metric) -> bool:
+    return results.measure_of(metric).role == "outcome"
+
+
 def check_guards(
     guards: Sequence[Guard],
     results: Results,
     comparison: Comparison | None = None,
     mode: Mode = "lenient",
-) -> tuple[GuardRecord, ...]:
+) -> tuple[CheckRecord, ...]:
     """Check guards on results, one record for each guard and metric.
 
     ``lenient``: a guard fails only where the whole 95 % interval lies on the wrong side of the
@@ -170,7 +174,7 @@ def check_guards(
             raise SettingsError(
                 f"--guard «{guard.text}» needs results to compare with: give --baseline RESULTS."
             )
-        for metric in guarded_metrics(guard, results.metrics):
+        for metric in guarded_metrics(guard, results):
             _check_possible(guard, metric)
             records.append(
                 _against_number(guard, metric, mode)
@@ -192,7 +196,7 @@ def _check_possible(guard: Guard, metric: Metric) -> None:
         )
 
 
-def _against_number(guard: Guard, metric: Metric, mode: Mode) -> GuardRecord:
+def _against_number(guard: Guard, metric: Metric, mode: Mode) -> CheckRecord:
     if too_few(metric.total):
         return _unmeasured(guard, metric, mode, too_few_of(metric.total))
     return _judge(guard, metric, mode, metric.value, guard.by, metric.low, metric.high, "")
@@ -200,7 +204,7 @@ def _against_number(guard: Guard, metric: Metric, mode: Mode) -> GuardRecord:
 
 def _against_baseline(
     guard: Guard, metric: Metric, comparison: Comparison, mode: Mode
-) -> GuardRecord:
+) -> CheckRecord:
     """On the paired difference from the baseline."""
     row = next((row for row in comparison.rows if row.name == metric.name), None)
     if row is None or row.before.value is None:
@@ -231,7 +235,7 @@ def _judge(
     low: float | None,
     high: float | None,
     what: str,
-) -> GuardRecord:
+) -> CheckRecord:
     if value is None or math.isnan(value):
         why = f"it has no value ({metric.note})" if metric.total and metric.note else ""
         return _unmeasured(guard, metric, mode, why or "there is nothing to count")
@@ -254,7 +258,7 @@ def _judge(
         f"{what}{_number(value, metric)} ({_of(metric, what)}{interval}), limit {guard.sign} "
         f"{_number(limit, metric)}: {verdict}"
     )
-    return GuardRecord(
+    return CheckRecord(
         guard=guard.text,
         metric=metric.name,
         mode=mode,
@@ -268,8 +272,8 @@ def _judge(
     )
 
 
-def _unmeasured(guard: Guard, metric: Metric, mode: Mode, why: str) -> GuardRecord:
-    return GuardRecord(
+def _unmeasured(guard: Guard, metric: Metric, mode: Mode, why: str) -> CheckRecord:
+    return CheckRecord(
         guard=guard.text,
         metric=metric.name,
         mode=mode,

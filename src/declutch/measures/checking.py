@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from declutch.comparing.checks import Guard, Mode, check_guards, guarded_metrics, parse_guards
-from declutch.comparing.compare import Comparison, compare
+from declutch.comparing.comparison import Comparison
 from declutch.comparing.results import Results
 from declutch.errors import SettingsError
+from declutch.measures.compare import compare
 
 
 def prepare_guards(texts: Sequence[str], baseline: Path | str | None = None) -> tuple[Guard, ...]:
@@ -21,11 +22,11 @@ def prepare_guards(texts: Sequence[str], baseline: Path | str | None = None) -> 
         FileFormatError: the baseline is missing or damaged.
     """
     guards = parse_guards(texts)
-    known = Results.load(Path(baseline)).metrics if baseline is not None else ()
+    known = Results.load(Path(baseline)) if baseline is not None else None
     for guard in guards:
         if not guard.needs_baseline:
             continue
-        if baseline is None:
+        if known is None:
             raise SettingsError(
                 f"--guard «{guard.text}» needs results to compare with: give --baseline RESULTS."
             )
@@ -60,7 +61,7 @@ def guard_results(
     if guards:
         results.save(Path(directory))
     if comparison is not None:
-        comparison = replace(comparison, after=results, guards=checked)
+        comparison = replace(comparison, after=results, checks=checked)
     return results, comparison
 
 
@@ -73,4 +74,4 @@ def guard_comparison(
         SettingsError: a guard can't be checked.
     """
     checked = check_guards(guards, comparison.after, comparison, mode)
-    return replace(comparison, guards=checked)
+    return replace(comparison, checks=checked)

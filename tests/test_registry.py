@@ -1,0 +1,111 @@
+"""Rules, methods, judges, suites, measures and pictures of others are found and used by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from declutch.errors import SettingsError
+from declutch.judges import get_judge
+from declutch.locating.request import RULES
+from declutch.measures.base import MEASURES
+from declutch.registry import Registry, split_name
+from declutch.reporting.picture import PICTURES
+from declutch.scoring.method import METHODS
+from declutch.suites.base import SUITES
+
+
+def test_ours_are_found_by_looking_through_their_rooms() -> None:
+    assert {"coupled", "random", "released", "union", "single", "contrast"} <= set(RULES.names())
+    assert {"importance", "wanda", "sparsegpt"} <= set(METHODS.names())
+    assert {"bundled", "salad", "donotanswer"} <= set(SUITES.names())
+    assert {"awareness", "over_refusal", "margin", "perplexity"} <= set(MEASURES.names())
+    assert {"awareness", "trade_off", "coupled", "others"} <= set(PICTURES.names())
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("coupled", ("coupled", None)),
+        ("single:privacy", ("single", "privacy")),
+        ("single:", ("single", "")),
+        ("my.py:pick", ("my.py:pick", None)),
+        ("a/b c.py:pick:x,y=z", ("a/b c.py:pick", "x,y=z")),
+        ("judge:path=a.py", ("judge", "path=a.py")),
+    ],
+)
+def test_names_and_what_stands_after_them(reference: str, expected: tuple[str, str]) -> None:
+    assert split_name(reference) == expected
+
+
+def test_one_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def pick(request):\n    return {}\n")
+    found = RULES.get(f"{file}:pick")
+    assert found is RULES.get(f"{file}:pick")  # the file is run once
+    with pytest.raises(SettingsError, match=r"mine\.py defines no «other»"):
+        RULES.get(f"{file}:other")
+    with pytest.raises(SettingsError, match="there is no such file"):
+        RULES.get(f"{tmp_path}/none.py:pick")
+    file = tmp_path / "broken.py"
+    file.write_text("raise ValueError('no')\n")
+    with pytest.raises(SettingsError, match="can't be run: ValueError: no"):
+        RULES.get(f"{file}:pick")
+
+
+def test_a_judge_in_a_file_gets_its_options(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from declutch.judges import Verdict\n"
+        "class Strict:\n"
+        "    def __init__(self, options):\n"
+        "        self.name = 'strict'\n"
+        "        self.settings = {'word': options.needed('word', 'WORD')}\n"
+        "    def judge(self, items):\n"
+        "        return [Verdict('unaware') for _ in items]\n"
+    )
+    judge = get_judge(f"{file}:Strict:word=no")
+    assert judge.settings == {"word": "no"}
+    with pytest.raises(SettingsError, match="needs word=WORD"):
+        get_judge(f"{file}:Strict")
+
+
+def test_a_package_can_not_take_our_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _distribution(tmp_path, "declutch.rules", "coupled = somewhere:pick")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SettingsError, match="brings a rule «coupled», and declutch has one"):
+        RULES.names()
+
+
+def test_a_package_that_can_not_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _distribution(tmp_path, "declutch.things", "mine = nowhere_at_all:pick")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    things: Registry[object] = Registry("thing", "declutch.suites", "--thing")
+    with pytest.raises(SettingsError, match=r"«mine» of the package plugged.*nowhere_at_all"):
+        things.get("mine")
+
+
+def _distribution(folder: Path, group: str, point: str) -> None:
+    info = folder / "plugged-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{point}\n")
+
+
+def test_looking_up_names_loads_nothing_heavy() -> None:
+    """Help lists names; torch takes seconds to import."""
+    code = (
+        "import sys\n"
+        "from declutch.judges import JUDGES\n"
+        "from declutch.suites.base import SUITES\n"
+        "from declutch.measures.base import MEASURES\n"
+        "JUDGES.names(), SUITES.names(), MEASURES.names()\n"
+        "print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
