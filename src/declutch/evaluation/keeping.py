@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
-from declutch.evaluation.margin import MarginRow, margins, pair_id
+from declutch.evaluation.margin import MarginRow, margins
 from declutch.evaluation.perplexity import PerplexityRow, passage_id, passage_nll
 from declutch.evaluation.store import kept_rows
-from declutch.evaluation.suites import Passage
+from declutch.evaluation.suites import Passage, pair_id
 from declutch.files import write_jsonl
 
 if TYPE_CHECKING:

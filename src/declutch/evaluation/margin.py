@@ -14,7 +14,8 @@ from declutch.data.encoding import EncodedExample, Encoder
 from declutch.data.example import Example
 from declutch.errors import DataError
 from declutch.evaluation.results import Metric, mean, proportion
-from declutch.evaluation.rows import finite, item_id, named, not_finite, number
+from declutch.evaluation.rows import finite, named, not_finite, number
+from declutch.evaluation.suites import pair_id
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,11 +39,6 @@ class MarginRow:
     def of(cls, row: Mapping[str, Any]) -> MarginRow:
         """What :meth:`as_json` made, read back."""
         return cls(row["set"], row["id"], *(number(row[key]) for key in ("good", "bad", "margin")))
-
-
-def pair_id(pair: Example) -> str:
-    """A pair's id, with a hash of what it says."""
-    return item_id(pair.id, pair.prompt, pair.response, pair.bad_response)
 
 
 def usable_pairs(
@@ -128,7 +124,8 @@ def margin_metrics(rows: Iterable[MarginRow], seed: int = 0) -> list[Metric]:
         metrics.append(
             mean(
                 f"margin/{dimension}", values, group="margin", seed=seed, dimension=dimension,
-                better="higher", note=f"log-probability per token, good minus bad response (nats){unknown}",
+                better="higher",
+                note=f"log-probability per token, good minus bad response (nats){unknown}",
             )
         )  # fmt: skip
         metrics.append(

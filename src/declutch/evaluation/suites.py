@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from declutch.data.example import Example
-from declutch.errors import SettingsError
+from declutch.errors import DataError, SettingsError
+from declutch.evaluation.rows import content_hash, item_id
 from declutch.files import sha256_json
 
 PromptKind = Literal["awareness", "over_refusal"]
@@ -70,6 +71,13 @@ class Suite:
     passages: tuple[Passage, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for each in self.prompt_sets:
+            _check_ids(f"{each.suite}/{each.name}", [(i.id, i.prompt) for i in each.items])
+        for dimension, pairs in self.pairs.items():
+            _check_ids(f"the pairs of {dimension}", [(pair_id(pair), pair) for pair in pairs])
+        _check_ids("the passages", [(p.id, p.text) for p in self.passages])
+
     def limited(self, limit: int | None) -> Suite:
         """The first ``limit`` prompts, pairs and passages of each kind; all of them for None.
 
@@ -120,6 +128,33 @@ class Suite:
                 "passages": [[passage.id, passage.text] for passage in self.passages],
             }
         )
+
+
+def pair_id(pair: Example) -> str:
+    """A pair's id, with a hash of what it says: two files may count their rows alike."""
+    return item_id(pair.id, *_content(pair))
+
+
+def _content(pair: Example) -> tuple[str | None, ...]:
+    return pair.prompt, pair.response, pair.bad_response
+
+
+def _check_ids(what: str, items: Sequence[tuple[str, object]]) -> None:
+    """See that an id stands for one item: the reply to a second would overwrite the first.
+
+    Raises:
+        DataError: one stands for two.
+    """
+    first: dict[str, int] = {}
+    for place, (key, item) in enumerate(items, start=1):
+        if key in first:
+            same = items[first[key] - 1][1] == item
+            raise DataError(
+                f"{what}: items {first[key]} and {place} have the same id {key!r}"
+                f"{', and are the same' if same else ' and different content'}. Give each an id "
+                "of its own, and each item once."
+            )
+        first[key] = place
 
 
 def _family(prompt_set: PromptSet) -> tuple[PromptKind, str]:
@@ -234,12 +269,12 @@ def _joined(suites: Sequence[Suite]) -> Suite:
     twice = {f"{suite}/{name}" for suite, name in keys if keys.count((suite, name)) > 1}
     if twice:
         raise SettingsError(f"--suite brings the same prompts twice: {', '.join(sorted(twice))}.")
-    passages = {passage.id: passage for suite in suites for passage in suite.passages}
+    passages = dict.fromkeys(passage for suite in suites for passage in suite.passages)
     return Suite(
         "+".join(suite.name for suite in suites),
         tuple(sets),
         pairs,
-        tuple(passages.values()),
+        tuple(passages),
         tuple(dict.fromkeys(note for suite in suites for note in suite.notes)),
     )
 
@@ -248,13 +283,9 @@ def _unique_pairs(pairs: Iterable[Example]) -> tuple[Example, ...]:
     """Pairs with an id each that depends on nothing but the pair, doublets dropped."""
     unique: dict[str, Example] = {}
     for pair in pairs:
-        key = pair.id or _short_hash(pair.prompt, pair.response, pair.bad_response)
-        unique.setdefault(key, replace(pair, id=key))
+        named = pair if pair.id else replace(pair, id=content_hash(*_content(pair)))
+        unique.setdefault(pair_id(named), named)
     return tuple(unique.values())
-
-
-def _short_hash(*parts: str | None) -> str:
-    return sha256_json(parts)[:12]
 
 
 def _suite_of_source(dimension: str, reference: str, *, harmless: bool) -> Suite:
@@ -265,7 +296,7 @@ def _suite_of_source(dimension: str, reference: str, *, harmless: bool) -> Suite
     loaded = load_examples(source, num_samples=None, require_response=False)
     prompts: dict[str, PromptItem] = {}
     for example in loaded.examples:
-        item = PromptItem(example.id or _short_hash(example.prompt), example.prompt)
+        item = PromptItem(example.id or content_hash(example.prompt), example.prompt)
         # A data set with several responses to a prompt is still one prompt to reply to.
         prompts.setdefault(example.prompt, item)
     name = f"harmless_{dimension}" if harmless else dimension
