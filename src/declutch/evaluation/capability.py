@@ -11,7 +11,7 @@ from declutch.errors import DataError
 from declutch.evaluation.capability_store import CapabilityRow, CapabilityStore
 from declutch.evaluation.capability_tasks import CapabilityTask, capability_tasks
 from declutch.evaluation.harness import Harness
-from declutch.evaluation.results import Metric, mean, perplexity, proportion
+from declutch.evaluation.results import Better, Metric, mean, perplexity, proportion
 from declutch.evaluation.rows import item_id, not_finite, number
 from declutch.evaluation.windows import read_text, window_nll
 from declutch.progress import log
@@ -64,15 +64,25 @@ def evaluate_capability(
             raise DataError(f"The capability task {task.name} has no items.")
         store.add(task, rows, {**facts, "seconds": round(time.monotonic() - start, 1)})
     return [
-        capability_metric(task.name, store.rows(task.name), store.note(task.name), seed)
+        capability_metric(
+            task.name, store.rows(task.name), store.note(task.name), seed, store.better(task.name)
+        )
         for task in chosen
     ]
 
 
 def capability_metric(
-    name: str, rows: Sequence[CapabilityRow], note: str = "", seed: int = 0
+    name: str,
+    rows: Sequence[CapabilityRow],
+    note: str = "",
+    seed: int = 0,
+    better: Better = "higher",
 ) -> Metric:
-    """The metric ``capability/NAME`` of one task's rows."""
+    """The metric ``capability/NAME`` of one task's rows.
+
+    Args:
+        better: which way a number that is no perplexity gets better.
+    """
     full = f"capability/{name}"
     if rows[0].nll is not None:
         nll = [number(row.nll) for row in rows]
@@ -81,10 +91,10 @@ def capability_metric(
         return perplexity(full, nll, tokens, group="capability", seed=seed, note=note)
     if rows[0].correct is not None:
         right = sum(bool(row.correct) for row in rows)
-        return proportion(full, right, len(rows), group="capability", better="higher", note=note)
+        return proportion(full, right, len(rows), group="capability", better=better, note=note)
     values = [number(row.value) for row in rows]
     note += not_finite([row.id for row in rows], values)
-    return mean(full, values, group="capability", seed=seed, better="higher", note=note)
+    return mean(full, values, group="capability", seed=seed, better=better, note=note)
 
 
 def _dependence(

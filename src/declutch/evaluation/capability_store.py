@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.evaluation.capability_tasks import CapabilityTask
@@ -151,6 +151,10 @@ class CapabilityStore:
     def note(self, task: str) -> str:
         """What a metric of this task says of how it was made."""
         return str(self._tasks[task].get("note", ""))
+
+    def better(self, task: str) -> Literal["higher", "lower"]:
+        """Which way its outcomes get better."""
+        return "lower" if self._tasks[task].get("better") == "lower" else "higher"
 
 
 def read_capability(directory: Path, *, drop_torn_tail: bool = False) -> list[CapabilityRow]:

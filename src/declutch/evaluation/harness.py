@@ -5,17 +5,15 @@ from __future__ import annotations
 import difflib
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 from declutch.errors import DataError, SettingsError
 from declutch.evaluation.capability_store import CapabilityRow
 from declutch.evaluation.capability_tasks import CapabilityTask
+from declutch.evaluation.harness_metrics import Scoring, sample_rows, scoring
 from declutch.extras import require
-
-# The first of these that a task has is what counts; else the first that it has at all.
-_METRICS = ("acc", "exact_match", "acc_norm", "word_perplexity")
 
 
 class Harness:
@@ -38,6 +36,8 @@ class Harness:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         manager = self._manager(task)
         loaded = self._load(task, manager)
+        scorings = {name: scoring(name, each) for name, each in loaded.items()}
+        _check_alike(task.name, scorings)
         if self._lm is None:
             huggingface = require("lm_eval.models.huggingface", extra="capability", why=why)
             # Copied, since the harness gives it a padding token.
@@ -48,7 +48,7 @@ class Harness:
             )
         found = lm_eval.simple_evaluate(
             model=self._lm,
-            tasks=loaded,
+            tasks=list(loaded.values()),
             task_manager=manager,  # else it would look through all of its tasks once more
             limit=task.limit,
             batch_size=self._batch_size,
@@ -61,17 +61,18 @@ class Harness:
         )
         several = len(found["samples"]) > 1
         rows: list[CapabilityRow] = []
-        metric = ""
         for part, samples in found["samples"].items():
-            metric, of_part = sample_rows(task.name, samples, f"{part}/" if several else "")
-            rows += of_part
+            prefix = f"{part}/" if several else ""
+            rows += sample_rows(task.name, samples, scorings[part], prefix)
         shots = sorted({str(count) for count in found["n-shot"].values()})
         first = f"first {task.limit} items" if task.limit else "all items"
         if several:
             first += f" of each of {len(found['samples'])} parts"
+        said = ", ".join(dict.fromkeys(each.said for each in scorings.values()))
         version = f"lm-evaluation-harness {lm_eval.__version__}"
         return rows, {
-            "note": f"{metric}, {'/'.join(shots)}-shot, {first}; {task.source}; {version}",
+            "note": f"{said}, {'/'.join(shots)}-shot, {first}; {task.source}; {version}",
+            "better": next(iter(scorings.values())).better,
             "versions": {name: str(version) for name, version in found["versions"].items()},
         }
 
@@ -96,11 +97,11 @@ class Harness:
             )
         return manager
 
-    def _load(self, task: CapabilityTask, manager: Any) -> list[Any]:
-        """The task objects of the harness, with their data."""
+    def _load(self, task: CapabilityTask, manager: Any) -> dict[str, Any]:
+        """The task objects of the harness by name, with their data."""
         random.seed(self._seed)  # a task may shuffle its choices while it loads
         try:
-            return list(manager.load([task.spec])["tasks"].values())
+            return dict(manager.load([task.spec])["tasks"])
         except Exception as error:  # each data library raises its own kinds
             raise DataError(
                 f"The data of the capability task {task.name} can't be loaded ({error!r}). Its "
@@ -109,30 +110,16 @@ class Harness:
             ) from error
 
 
-def sample_rows(
-    task: str, samples: Iterable[Mapping[str, Any]], prefix: str = ""
-) -> tuple[str, list[CapabilityRow]]:
-    """Which metric counts, and each item's outcome by it, from the harness's logged samples.
+def _check_alike(name: str, scorings: Mapping[str, Scoring]) -> None:
+    """See that the parts of a group can be put into one number.
 
-    Where a task filters its answers in several ways, the first filter counts.
+    Raises:
+        SettingsError: they are scored in different ways.
     """
-    ordered = sorted(samples, key=lambda sample: int(sample["doc_id"]))
-    if not ordered:
-        return "", []
-    first = ordered[0]["filter"]
-    metrics = ordered[0]["metrics"]
-    metric = next((name for name in _METRICS if name in metrics), metrics[0])
-    own = [sample for sample in ordered if sample["filter"] == first]
-    ids = [f"{prefix}{sample['doc_id']}-{str(sample['doc_hash'])[:8]}" for sample in own]
-    values = [sample[metric] for sample in own]
-    if all(isinstance(value, tuple | list) for value in values):
-        return metric, [
-            CapabilityRow(task, key, nll=-float(value[0]), tokens=int(value[1]))
-            for key, value in zip(ids, values, strict=True)
-        ]
-    numbers = [float(value) for value in values]
-    if set(numbers) <= {0.0, 1.0}:
-        return metric, [
-            CapabilityRow(task, key, correct=bool(n)) for key, n in zip(ids, numbers, strict=True)
-        ]
-    return metric, [CapabilityRow(task, key, value=n) for key, n in zip(ids, numbers, strict=True)]
+    ways = {(each.reading, each.better) for each in scorings.values()}
+    if len(ways) > 1:
+        said = ", ".join(f"{part} by {each.said}" for part, each in scorings.items())
+        raise SettingsError(
+            f"The parts of the capability task {name} are scored in different ways ({said}), so "
+            "they make no one number. Give them one by one."
+        )
