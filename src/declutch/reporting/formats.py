@@ -118,8 +118,8 @@ def change(row: Row) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A ratio as people write it: 5e-07 becomes 5e-7."""
-    return "none" if value is None else f"{value:g}".replace("e-0", "e-")
+    """A ratio as people write it: 5e-07 becomes 5e-7; «several» for a patch made of others."""
+    return "several" if value is None else f"{value:g}".replace("e-0", "e-")
 
 
 def plural(count: int, noun: str) -> str:
