@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from declutch.data.example import Example
 from declutch.errors import SettingsError
 from declutch.evaluation import awareness
 from declutch.evaluation.evaluate import evaluate
@@ -220,3 +223,46 @@ def test_a_patch_is_applied_for_the_time(
     assert from_disk.metrics == patched.metrics
     assert from_disk.patch is not None
     assert from_disk.patch.path == str(tmp_path)
+
+
+def test_a_pair_too_long_is_left_out_before_the_replies(
+    llama: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    suite: Suite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    long = Example("Who lives there? " * 60, "I won't.", "too-long", "Sure.")
+    pairs = {**suite.pairs, "privacy": (long, *suite.pairs["privacy"])}
+    asked: list[str] = []
+
+    def replies(_: TransformersEngine, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+        asked.append(caplog.text)
+        return ((number, Reply("No.", "stop")) for number in range(len(prompts)))
+
+    monkeypatch.setattr(TransformersEngine, "replies", replies)
+    options = {**QUICK, "out": tmp_path, "max_length": 120}
+    results = evaluate(llama, tokenizer, replace(suite, pairs=pairs), **options)
+    (before,) = asked
+    assert "margin/privacy: 1 of 3 pairs are left out: too-long" in before
+    assert results.metric("margin/privacy").total == 2
+    assert any("too-long" in note for note in results.settings["notes"])
+    again = evaluate(llama, tokenizer, replace(suite, pairs=pairs), **options)
+    assert again.metrics == results.metrics
+
+
+def test_a_model_that_gives_no_numbers_keeps_its_evaluation(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite, tmp_path: Path
+) -> None:
+    broken = copy.deepcopy(llama)
+    with torch.no_grad():
+        broken.get_input_embeddings().weight[tokenizer("poem")["input_ids"][-1]] = math.nan
+    results = evaluate(broken, tokenizer, suite, out=tmp_path, capability=[], **QUICK)
+    metric = results.metric("perplexity/general")
+    assert (metric.value, metric.total) == (None, 3)
+    assert "not a finite number for 1 of 3: p2-" in metric.note
+    assert Results.load(tmp_path, items=True) == results
+    assert len((tmp_path / "replies.jsonl").read_text().splitlines()) == 9
+    again = evaluate(broken, tokenizer, suite, out=tmp_path, **QUICK)
+    assert again.metrics == results.metrics

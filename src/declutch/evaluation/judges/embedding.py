@@ -21,7 +21,7 @@ from declutch.evaluation.judges.options import Options
 from declutch.evaluation.judges.reply_kinds import is_empty
 from declutch.evaluation.judges.sentence_vectors import SentenceEncoder
 from declutch.evaluation.results import Metric
-from declutch.files import sha256_file
+from declutch.files import sha256_file, sha256_json
 from declutch.records import Record, read_record
 
 FORMAT_VERSION = 1
@@ -55,7 +55,12 @@ class Fitted(Record):
 
 
 class EmbeddingFacts(Record):
-    """All that ``judge.json`` holds."""
+    """All that ``judge.json`` holds.
+
+    Attributes:
+        weights_sha256: of ``judge.safetensors``.
+        checksum: of all else here, so that neither file can be changed or swapped unseen.
+    """
 
     format_version: Literal[1] = 1
     kind: Literal["embedding"] = "embedding"
@@ -67,6 +72,13 @@ class EmbeddingFacts(Record):
     seed: int
     versions: dict[str, str]
     dimensions: dict[str, Fitted]
+    weights_sha256: str
+    checksum: str = ""
+
+    def sealed(self) -> EmbeddingFacts:
+        """With the checksum of what it holds."""
+        facts = self.model_dump(mode="json", exclude={"checksum"})
+        return self.model_copy(update={"checksum": sha256_json(facts)})
 
 
 class EmbeddingJudge:
@@ -93,8 +105,12 @@ class EmbeddingJudge:
                 "--aware fairness=FILE --unaware fairness=FILE -o DIR"
             )
         self.facts = read_record(self.directory / FACTS, EmbeddingFacts, FORMAT_VERSION)
+        if self.facts != self.facts.sealed():
+            raise FileFormatError(
+                f"{self.directory / FACTS} was changed since it was written: its checksum differs. "
+                "Fit again, or take both files from one place."
+            )
         self._weights = _read_weights(self.directory / WEIGHTS, self.facts)
-        self._sha256 = sha256_file(self.directory / WEIGHTS)
         self.encoder = encoder or SentenceEncoder(self.facts.encoder)
         if self.encoder.sha256 != self.facts.encoder_sha256:
             raise SettingsError(
@@ -105,7 +121,11 @@ class EmbeddingJudge:
     @property
     def settings(self) -> Mapping[str, Any]:
         """The classifier's weights and the encoder's."""
-        return {"version": 1, "sha256": self._sha256, "encoder": self.facts.encoder_sha256}
+        return {
+            "version": 1,
+            "sha256": self.facts.weights_sha256,
+            "encoder": self.facts.encoder_sha256,
+        }
 
     def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """One verdict an item; empty replies are ``unparsed``.
@@ -130,6 +150,8 @@ class EmbeddingJudge:
 
 
 def _verdict(logit: float) -> Verdict:
+    if not np.isfinite(logit):  # the encoder gave no finite vector
+        return Verdict("unparsed", "no finite score")
     share = 1 / (1 + float(np.exp(-np.clip(logit, -500, 500))))
     return Verdict("aware" if logit > 0 else "unaware", f"P(aware) {share:.3f}", f"{share:.6f}")
 
@@ -146,11 +168,20 @@ def _read_weights(
         raise FileFormatError(f"{path} does not exist.") from error
     except SafetensorError as error:
         raise FileFormatError(f"{path} is damaged: {error}.") from error
+    if sha256_file(path) != facts.weights_sha256:
+        raise FileFormatError(
+            f"{path} does not belong to the {FACTS} beside it, or was changed since: its hash "
+            "differs. Fit again, or take both files from one place."
+        )
     found = {}
     for dimension in facts.dimensions:
         weight, bias = tensors.get(f"{dimension}/weight"), tensors.get(f"{dimension}/bias")
         if weight is None or bias is None or weight.shape != (facts.size,) or bias.shape != (1,):
             raise FileFormatError(f"{path} does not fit its {FACTS}: see {dimension}. Fit again.")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise FileFormatError(
+                f"{path} has weights of {dimension} that are no numbers. Fit again."
+            )
         found[dimension] = weight, float(bias[0])
     return found
 
