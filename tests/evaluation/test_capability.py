@@ -241,7 +241,7 @@ def test_what_is_scored_over_all_items_at_once_is_refused(
     output_type: str, metric: str, aggregation: str
 ) -> None:
     with pytest.raises(SettingsError, match=f"scored over all its items at once .{metric} by"):
-        scoring("t", declared(output_type, **{metric: aggregation}))
+        scoring("t", declared(output_type, None, (), **{metric: aggregation}))
 
 
 def test_what_a_task_does_not_count_is_left_out() -> None:

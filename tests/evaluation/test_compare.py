@@ -331,7 +331,7 @@ def test_two_kinds_of_a_measure_are_not_compared(tmp_path: Path) -> None:
         return Metric(
             name="capability/t", group="capability", kind=kind, value=0.0, total=9, low=0.0,
             high=0.1, **values,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
 
     old = write(
         tmp_path / "a", "a" * N, margins=[0.1], nll=[1.0], extra=(measured("proportion", count=0),)

@@ -345,7 +345,7 @@ def prompts_needed(
 
 def exact(n: int) -> bool:
     """Whether so few items are gone through in all their subsets, and not resampled by chance."""
-    return 2**n <= RESAMPLES
+    return bool(2**n <= RESAMPLES)
 
 
 def _resampled(n: int, seed: int, statistic: Callable[[NDArray[np.int64]], Floats]) -> Floats:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from declutch.evaluation.enough import TOO_FEW
 from declutch.evaluation.judges.check import CheckedSet
 from declutch.evaluation.judges.embedding import EmbeddingFacts
 from declutch.evaluation.results import Metric
@@ -62,9 +63,9 @@ def _table(title: str) -> Table:
 def _add(table: Table, name: str, metrics: Sequence[Metric]) -> None:
     for metric in metrics:
         figure = metric.name.rsplit("/", 1)[1].replace("_", " of ")
-        share, interval = "–", ""
-        if metric.value is not None and metric.low is not None and metric.high is not None:
-            share = f"{metric.value:.2f}"
+        share = "–" if metric.value is None else f"{metric.value:.2f}"
+        interval = TOO_FEW if metric.too_few else ""
+        if metric.low is not None and metric.high is not None:
             interval = f"{metric.low:.2f} to {metric.high:.2f}"
         table.add_row(name, figure, f"{metric.count}/{metric.total}", share, interval)
         name = ""
