@@ -340,3 +340,15 @@ def test_two_kinds_of_a_measure_are_not_compared(tmp_path: Path) -> None:
     found = compare(old, new)
     assert found.row("capability/t").difference is None
     assert any("capability/t is a proportion before and a mean after" in n for n in found.notes)
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_ruined_text_costs_the_interval_alone(tmp_path: Path, before: Path) -> None:
+    """Its perplexity is beyond a float; that of all texts together is not."""
+    new = write(tmp_path / "c", "a" * N, margins=[0.1] * 6, nll=[20.0] * 5 + [9000.0])
+    metric = Results.load(new).metric("perplexity/general")
+    assert metric.value is not None
+    assert (metric.low, metric.high, metric.too_few) == (None, None, False)
+    row = compare(before, new).row("perplexity/general")
+    assert row.difference is not None
+    assert (row.low, row.high, row.p) == (None, None, None)

@@ -306,3 +306,10 @@ def test_a_value_that_is_no_number_fails_and_is_explained() -> None:
     (record,) = check_guards(parse_guards(["perplexity<=30"]), results(broken))
     assert not record.held
     assert "not a finite number for 1 of 9: p3" in record.reason
+
+
+def test_nothing_in_common_with_the_baseline_fails_and_is_explained() -> None:
+    found, comparison = compared("awareness/fairness/j", None, None, None)
+    (record,) = check_guards(parse_guards(["fairness>=baseline"]), found, comparison)
+    assert not record.held
+    assert record.reason == "can't be checked: no item was counted on both sides"
