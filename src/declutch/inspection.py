@@ -100,13 +100,13 @@ def inspect_model(
     views, encoded = [], []
     for name, source in sources.items():
         data = load_examples(source, num_samples=num_samples, seed=seed, allow_fewer=allow_fewer)
-        dimension = encode_all(encoder, data.examples, name)
+        dimension = encode_all(encoder, data.examples, name, allow_fewer=allow_fewer)
         ids = [example.id for example in data.examples if example.id not in dimension.too_long]
         encoded.append(dimension)
         views.append(
             DimensionView(
                 name=name,
-                report=tuple(data.report.lines()),
+                report=tuple(data.report.lines(dimension.too_long)),
                 examples=len(dimension.examples),
                 tokens=dimension.tokens,
                 counted=sum(example.counted for example in dimension.examples),

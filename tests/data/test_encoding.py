@@ -130,6 +130,22 @@ def test_turn_marks_that_swallow_white_space() -> None:
     assert encoded.input_ids[-1] == tokenizer.convert_tokens_to_ids("<|last|>")
 
 
+@pytest.mark.parametrize(
+    ("name", "end"), [("plain", "<|end|>"), ("line_break_before_end", "<|end|>"),
+                      ("white_space_before_end", "</s>"), ("empty_thinking", "<|end|>")],
+)  # fmt: skip
+def test_the_mark_that_ends_a_reply(name: str, end: str) -> None:
+    tokenizer = build_tokenizer(TEMPLATES[name])
+    assert Encoder(tokenizer, "chat").turn_end() == tokenizer.convert_tokens_to_ids(end)
+    assert Encoder(tokenizer, "raw").turn_end() is None
+
+
+@pytest.mark.parametrize("body", ["### {{ m.role }}: {{ m.content }}\n", "{{ m.content | upper }}"])
+def test_a_template_without_a_mark_at_the_end(body: str) -> None:
+    tokenizer = build_tokenizer("{% for m in messages %}" + body + "{% endfor %}")
+    assert Encoder(tokenizer, "chat").turn_end() is None
+
+
 def test_template_without_an_end_token_counts_the_response_alone() -> None:
     tokenizer = build_tokenizer(
         "{% for m in messages %}### {{ m.role }}: {{ m.content }}\n{% endfor %}"
