@@ -35,8 +35,7 @@ DYNAMIC, LONGROPE = "dynamic_ntk", "longrope"
 # Without is_decoder, BERT and its like attend to both sides. Doge's experts are chosen from a
 # table in which transformers mixes the tokens up.
 BIDIRECTIONAL = ("bert", "roberta", "electra", "doge")
-# transformers ignores the padding mask in these.
-UNMASKED = ("rwkv", "recurrent_gemma", "minimax")
+# In rwkv, recurrent_gemma and minimax transformers ignores the padding mask.
 
 _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     DYNAMIC: ("llama", {**_COMMON, "max_position_embeddings": 16, "rope_parameters": _DYNAMIC}),

@@ -130,11 +130,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     those before it.
     """
     training = [(module, module.training) for module in model.modules()]
-    handles = [
-        module.register_forward_pre_hook(_forget_length)
-        for module, _ in training
-        if "dynamic" in str(getattr(module, "rope_type", ""))
-    ]
+    ropes = [one for one in model.modules() if "dynamic" in str(getattr(one, "rope_type", ""))]
+    handles = [rope.register_forward_pre_hook(_forget_length) for rope in ropes]
     model.eval()
     try:
         yield
@@ -143,9 +140,11 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = before
         for handle in handles:
             handle.remove()
+        for rope in ropes:
+            _forget_length(rope)
 
 
-def _forget_length(rope: Any, _: Any) -> None:
+def _forget_length(rope: Any, *_: Any) -> None:
     """As the module was made; where layers differ, it has these attributes for each kind."""
     for name in [*vars(rope), *dict(rope.named_buffers())]:
         if name.endswith("max_seq_len_cached"):

@@ -77,7 +77,7 @@ def must_be_alone(model: nn.Module, sequences: Sequence[Sequence[int]]) -> bool:
             "spread, where %.2g would be rounding): one example at a time.",
             findings.beside, findings.tolerance,
         )  # fmt: skip
-    elif _factors_follow(model, sequences):
+    elif factors_follow(model, [len(sequence) for sequence in sequences]):
         log.warning(
             "RoPE's factors follow the longest example of a batch, and some are longer than the "
             "length from which they do: one example at a time."
@@ -86,9 +86,8 @@ def must_be_alone(model: nn.Module, sequences: Sequence[Sequence[int]]) -> bool:
     return findings.mixes
 
 
-def _factors_follow(model: nn.Module, sequences: Sequence[Sequence[int]]) -> bool:
-    """Whether dynamic NTK or longrope changes among these lengths; rounding may hide it."""
-    lengths = [len(sequence) for sequence in sequences]
+def factors_follow(model: nn.Module, lengths: Sequence[int]) -> bool:
+    """Whether RoPE (dynamic NTK, longrope) changes among these lengths; rounding may hide it."""
     kinds = " ".join(str(getattr(module, "rope_type", "")) for module in model.modules())
     moving = "dynamic" in kinds or "longrope" in kinds
     return moving and min(lengths) < max(lengths) and crosses_length(model, max(lengths))
