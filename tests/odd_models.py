@@ -55,7 +55,7 @@ _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "recurrent_gemma": (
         "recurrent_gemma",
         {**_COMMON, "num_key_value_heads": 2, "num_hidden_layers": 3, "lru_width": 32,
-         "attention_window_size": 32},
+         "attention_window_size": 32, "tie_word_embeddings": False},
     ),
     "minimax": (
         "minimax",
@@ -65,8 +65,8 @@ _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def build_odd(name: str, **changes: Any) -> PreTrainedModel:
-    """One of them with random weights of a usual size, in float32 and evaluation mode."""
+def build_odd(name: str, spread: float = 0.15, **changes: Any) -> PreTrainedModel:
+    """One of them with random weights of that spread, in float32 and evaluation mode."""
     torch.manual_seed(0)
     architecture, settings = _CONFIGS[name]
     config = AutoConfig.for_model(architecture, **{**settings, **changes})
@@ -74,5 +74,5 @@ def build_odd(name: str, **changes: Any) -> PreTrainedModel:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.normal_(0, 0.15)
+                parameter.normal_(0, spread)
     return model.eval()

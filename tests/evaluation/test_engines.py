@@ -223,7 +223,7 @@ def test_vllm_sampling_has_a_seed_for_each_prompt(vllm: ModuleType) -> None:
 
 
 def test_vllm_stops_where_the_template_ends_a_turn(
-    vllm: ModuleType, monkeypatch: pytest.MonkeyPatch
+    vllm: ModuleType, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = VllmEngine("folder")
     assert own._parameters("Why?").stop_token_ids == []  # eos, which vLLM knows
@@ -235,7 +235,7 @@ def test_vllm_stops_where_the_template_ends_a_turn(
     assert marked._parameters("Why?").stop_token_ids == [mark]
     assert marked.settings["turn_end"] == "<|end|>"
     assert marked.settings["template_date"] == "2026-01-01"
-    monkeypatch.setattr(other, "decode", lambda _: "It is so.<|end|>")
+    monkeypatch.setattr(tokenizer, "decode", lambda _: "It is so.<|end|>")
     assert dict(marked.replies(["Why?"])) == {0: Reply("It is so.", "stop")}
 
 

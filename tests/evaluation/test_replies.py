@@ -203,12 +203,12 @@ def fresh_replies(model: PreTrainedModel, **options: Any) -> list[Reply]:
 def test_where_the_batch_tells_fewer_prompts_share_one(
     name: str, sharing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = build_odd(name)
+    model = build_odd(name, spread=0.3)
     expected = fresh_replies(model)
     engine = chat_engine(model)
     # Twice each: batches of two at least, and what the longer ones leave behind.
     assert all_replies(engine, SOME_PROMPTS * 2) == expected * 2
-    assert len({reply.text for reply in expected}) > 1
+    assert len({reply.text for reply in expected}) > 4
     assert engine._sharing == sharing
     said = "one prompt at a time" if sharing == "none" else "prompts of one length share a batch"
     assert said in caplog.text
