@@ -75,4 +75,5 @@ def build_odd(name: str, spread: float = 0.15, **changes: Any) -> PreTrainedMode
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0, spread)
-    return model.eval()
+    model.eval()
+    return model

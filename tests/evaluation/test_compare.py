@@ -239,3 +239,10 @@ def test_holm_is_taken_family_by_family(comparison: Comparison) -> None:
     assert [row.p_holm for row in rows] == list(statistics.holm([row.p or 0 for row in rows]))
     kinds = [row for row in comparison.rows if row.before.group == "reply_kinds"]
     assert [row.p_holm for row in kinds] == list(statistics.holm([row.p or 0 for row in kinds]))
+
+
+def test_another_max_length_is_named(tmp_path: Path) -> None:
+    for name, length in (("before", 64), ("after", 128)):
+        write(tmp_path / name, "aaua", margins=[0.1, 0.2], nll=[3.0, 4.0], max_length=length)
+    with pytest.raises(SettingsError, match="max_length is 64 before and 128 after"):
+        compare(tmp_path / "before", tmp_path / "after")

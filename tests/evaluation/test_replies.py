@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from declutch.errors import DataError, OutOfMemory, SettingsError
 from declutch.evaluation.replies import Reply, TransformersEngine, strip_reasoning
 from tests.conftest import ARCHITECTURES, build_model, build_tokenizer
+from tests.models.test_probes import cast_to
 from tests.odd_models import LONGROPE, build_odd
 
 
@@ -217,7 +218,7 @@ def test_where_the_batch_tells_fewer_prompts_share_one(
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_usual_models_share_batches(architecture: str, dtype: torch.dtype) -> None:
-    engine = chat_engine(build_model(architecture).to(dtype))
+    engine = chat_engine(cast_to(build_model(architecture), dtype))
     dict(engine.replies(SOME_PROMPTS))
     assert engine._sharing == "any"
 

@@ -32,10 +32,16 @@ def sequences(lengths: tuple[int, ...] = LENGTHS) -> list[tuple[int, ...]]:
     ]
 
 
+def cast_to(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_usual_models_are_left_in_batches(architecture: str, dtype: torch.dtype) -> None:
-    model = build_model(architecture).to(dtype)
+    model = cast_to(build_model(architecture), dtype)
     findings = probe(model, sequences())
     assert findings.ahead <= findings.tolerance / 2
     assert findings.beside <= findings.tolerance / 2
@@ -45,7 +51,7 @@ def test_usual_models_are_left_in_batches(architecture: str, dtype: torch.dtype)
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_model_that_sees_ahead_is_refused(name: str, dtype: torch.dtype) -> None:
-    model = build_odd(name).to(dtype)
+    model = cast_to(build_odd(name), dtype)
     with pytest.raises(ModelError, match="no causal language model as it is loaded"):
         must_be_alone(model, sequences())
 
@@ -60,7 +66,7 @@ def test_the_same_as_a_decoder_is_not(name: str) -> None:
 def test_factors_that_follow_the_longest_row(
     name: str, dtype: torch.dtype, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = build_odd(name).to(dtype)
+    model = cast_to(build_odd(name), dtype)
     assert must_be_alone(model, sequences())
     assert "one example at a time" in caplog.text
     # Within the original positions nothing changes, nor where all have the same length.
@@ -80,10 +86,9 @@ EXAMPLES = [
 ]
 
 
-def alone(model: nn.Module, ids: Any) -> PreTrainedModel:
+def alone(model: PreTrainedModel) -> PreTrainedModel:
     """A copy that has read nothing yet."""
-    fresh: PreTrainedModel = copy.deepcopy(model)  # type: ignore[assignment]
-    return fresh.eval()
+    return copy.deepcopy(model)
 
 
 def by_hand(model: PreTrainedModel, examples: list[EncodedExample]) -> dict[str, Tensor]:
@@ -91,7 +96,7 @@ def by_hand(model: PreTrainedModel, examples: list[EncodedExample]) -> dict[str,
     matrices = find_matrices(model, "all").matrices
     totals = {matrix.name: torch.zeros(matrix.shape, dtype=torch.float64) for matrix in matrices}
     for example in examples:
-        fresh = alone(model, example)
+        fresh = alone(model)
         labels = [
             t if c else -100 for t, c in zip(example.input_ids, example.loss_mask, strict=True)
         ]
@@ -132,7 +137,7 @@ def test_margins_are_those_of_each_pair_alone(
     for row, example in zip(rows, EXAMPLES, strict=True):
         encoded = encoder.encode(example)
         with torch.no_grad():
-            logits = alone(model, encoded)(torch.tensor([encoded.input_ids])).logits[0, :-1]
+            logits = alone(model)(torch.tensor([encoded.input_ids])).logits[0, :-1]
         chosen = logits.log_softmax(-1)[range(len(encoded) - 1), encoded.input_ids[1:]]
         mask = torch.tensor(encoded.loss_mask[1:])
         assert row.good == pytest.approx(float(chosen[mask].mean()), abs=1e-5)
@@ -143,7 +148,7 @@ def test_nothing_of_a_pass_is_left_behind() -> None:
     ids = torch.tensor([sequences((20,))[0]])
     longer = torch.tensor([sequences((60,))[0]])
     with torch.no_grad():
-        expected = alone(model, ids)(ids).logits
+        expected = alone(model)(ids).logits
         with evaluation_mode(model):
             model(longer)
             found = model(ids).logits

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -183,8 +183,8 @@ def test_a_template_that_writes_the_date_gives_the_same_tokens_every_day(
 
     class Tomorrow(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            return datetime(2031, 5, 17, tzinfo=tz)
+        def now(cls, tz: Any = None) -> Self:
+            return cls(2031, 5, 17, tzinfo=tz)
 
     monkeypatch.setattr(chat_template_utils, "datetime", Tomorrow)
     text = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)

@@ -92,7 +92,7 @@ def evaluate(
 
     Raises:
         SettingsError: an option is wrong, or ``out`` holds another evaluation.
-        DataError: a prompt or pair can't be used.
+        DataError, ModelError: a prompt or pair can't be used, or the model is not causal.
         PatchMismatch: the patch is another model's.
     """
     references, tasks = split_suites(suite, capability)
@@ -125,9 +125,9 @@ def evaluate(
         encoder = Encoder(
             tokenizer, engine.decoding.prompt_format, max_length, engine.decoding.thinking
         )
-        collect_replies(engine, chosen, store)
         margin_rows = _margins(model, encoder, chosen, directory)
         passage_rows = _passages(model, tokenizer, chosen, directory, max_length)
+        collect_replies(engine, chosen, store)
         depending = _dependence(model, encoder, chosen, directory, dependence, seed)
         measured = _capability(
             model,
@@ -312,8 +312,10 @@ def _capability(
     if not tasks:
         return []
     from declutch.evaluation.capability import evaluate_capability
+    from declutch.models.forward import evaluation_mode
 
-    return evaluate_capability(model, tokenizer, tasks, **options)
+    with evaluation_mode(model):
+        return evaluate_capability(model, tokenizer, tasks, **options)
 
 
 def _judges(references: Sequence[str | Judge]) -> list[Judge]:

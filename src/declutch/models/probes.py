@@ -8,6 +8,7 @@ examples or on its length. Most models are so; which are not can't be told from 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,7 @@ def tolerance(model: nn.Module) -> float:
     logits of models with weights of a usual size by 0.05 to 2.
     """
     dtypes = {p.dtype for p in model.parameters() if p.dtype.is_floating_point}
-    return max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0) ** 0.5
+    return math.sqrt(max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0))
 
 
 def relative_change(logits: Tensor, others: Tensor) -> float:
