@@ -120,8 +120,8 @@ def compare(before: Path | str, after: Path | str, *, seed: int = 0) -> Comparis
         seed: of the paired bootstrap.
 
     Raises:
-        SettingsError: the two were not made the same way (decoding, max_length, judges), or have nothing in
-            common; the message names what differs.
+        SettingsError: the two were not made the same way (decoding, max_length, judges), or have
+            nothing in common; the message names what differs.
         FileFormatError: a file is missing or damaged.
     """
     sides = Side(Path(before)), Side(Path(after))
