@@ -7,7 +7,12 @@ import copy
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from declutch.data.encoding import EncodedExample, Encoder
 from declutch.data.example import Example
@@ -52,6 +57,17 @@ def test_usual_models_are_left_in_batches(architecture: str, dtype: torch.dtype)
 def test_a_model_that_sees_ahead_is_refused(name: str, dtype: torch.dtype) -> None:
     model = cast_to(build_odd(name), dtype)
     with pytest.raises(ModelError, match="no causal language model as it is loaded"):
+        must_be_alone(model, sequences())
+
+
+def test_paligemma_without_token_types_sees_ahead() -> None:
+    text = {**ARCHITECTURES["llama"], "model_type": "gemma", "head_dim": 8}
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+              "num_attention_heads": 4, "image_size": 16, "patch_size": 8}  # fmt: skip
+    config = PaliGemmaConfig(text_config=text, vision_config=vision)
+    torch.manual_seed(0)
+    model = PaliGemmaForConditionalGeneration(config).eval()
+    with pytest.raises(ModelError, match="PaliGemmaForConditionalGeneration is no causal"):
         must_be_alone(model, sequences())
 
 

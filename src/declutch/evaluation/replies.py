@@ -26,7 +26,7 @@ Finish = Literal["stop", "length"]
 # Which prompts may share a batch: any, those of equal length, or none.
 Sharing = Literal["any", "equal", "none"]
 
-_PIECE = 12  # tokens of the shorter prompt in a try; the longer one has twice as many
+_PIECE = 8  # tokens of the shorter prompt in a try; the longer one has twice as many
 
 _REASONING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _REASONING_END = re.compile(r"^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
@@ -233,8 +233,10 @@ class TransformersEngine:
         import torch
 
         config = self._config()
-        config.update(max_new_tokens=2, eos_token_id=None)
-        output = self._run(encoded, config, output_logits=True, return_dict_in_generate=True)
+        config.update(
+            max_new_tokens=2, eos_token_id=None, output_logits=True, return_dict_in_generate=True
+        )
+        output = self._run(encoded, config)
         return torch.stack([step[0].float() for step in output.logits])
 
     def _generate(self, encoded: Sequence[tuple[int, ...]], prompts: Sequence[str]) -> list[Reply]:

@@ -22,7 +22,7 @@ from declutch.models.forward import evaluation_mode, input_device, logits_at
 log = logging.getLogger("declutch")
 
 # Tokens of the two pieces that are read: enough for every layer to mix them, and cheap.
-_SHORT, _LONG = 12, 24
+_SHORT, _LONG = 8, 16
 _POSITIONS = 16  # logits that are compared, at most
 _LENGTH_WORDS = ("position", "seq", "length", "context", "ctx")
 
