@@ -97,9 +97,7 @@ class Encoder:
         self.prompt_format = prompt_format
         self.max_length = max_length
         self.thinking = thinking
-        self._template: str | None = None  # in place of the tokenizer's own
-        if prompt_format == "chat" and _CLOCK in str(tokenizer.chat_template):
-            self._template = _stopped_clock() + str(tokenizer.get_chat_template())
+        self._template = dated_template(tokenizer) if prompt_format == "chat" else None
 
     def facts(self) -> dict[str, Any]:
         """What decides the tokens beside the tokenizer and the settings, to be recorded."""
@@ -257,15 +255,19 @@ class Encoder:
             )
 
 
-def _stopped_clock() -> str:
-    """A Jinja macro in the clock's place: it writes :data:`TEMPLATE_DATE` in any format.
+def dated_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """A chat template that asks for the day's date, made to write :data:`TEMPLATE_DATE`; or None.
 
-    transformers lets no function in among a template's variables.
+    A Jinja macro takes the clock's place, for any format: transformers lets no function in among
+    a template's variables.
     """
+    if _CLOCK not in str(tokenizer.chat_template):
+        return None
     codes = [f"%{flag}{code}" for flag in ("-", "") for code in "aAbBcdefFGHIjmMpSuUVwWxXyYzZ"]
     filters = "".join(f' | replace("{code}", "{TEMPLATE_DATE.strftime(code)}")' for code in codes)
     # What is written last keeps Jinja from trimming the template's own beginning.
-    return f"{{%- macro {_CLOCK}(format) %}}{{{{ format{filters} }}}}{{%- endmacro %}}{{{{ '' }}}}"
+    clock = f"{{%- macro {_CLOCK}(format) %}}{{{{ format{filters} }}}}{{%- endmacro %}}{{{{ '' }}}}"
+    return clock + str(tokenizer.get_chat_template())
 
 
 def _label(example: Example) -> str:
