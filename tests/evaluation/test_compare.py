@@ -352,3 +352,10 @@ def test_one_ruined_text_costs_the_interval_alone(tmp_path: Path, before: Path) 
     row = compare(before, new).row("perplexity/general")
     assert row.difference is not None
     assert (row.low, row.high, row.p) == (None, None, None)
+
+
+def test_another_max_length_is_named(tmp_path: Path) -> None:
+    for name, length in (("before", 64), ("after", 128)):
+        write(tmp_path / name, "aaua", margins=[0.1, 0.2], nll=[3.0, 4.0], max_length=length)
+    with pytest.raises(SettingsError, match="max_length is 64 before and 128 after"):
+        compare(tmp_path / "before", tmp_path / "after")

@@ -14,17 +14,20 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from declutch.data.encoding import Encoder
 from declutch.data.example import Example
-from declutch.errors import SettingsError
+from declutch.errors import ModelError, SettingsError
 from declutch.evaluation import awareness
 from declutch.evaluation.evaluate import evaluate
 from declutch.evaluation.judges import JudgeItem, Verdict
 from declutch.evaluation.replies import Reply, TransformersEngine
+from declutch.evaluation.representations import representations
 from declutch.evaluation.results import PatchRecord, Results
 from declutch.evaluation.store import ReplyStore
 from declutch.evaluation.suites import Suite
 from declutch.models.identity import MatrixInfo, describe
 from declutch.patching import Patch, PatchInfo
+from tests.odd_models import build_odd
 
 QUICK: dict[str, Any] = {"max_new_tokens": 4, "batch_size": 4}
 
@@ -268,3 +271,25 @@ def test_a_model_that_gives_no_numbers_keeps_its_evaluation(
     assert len((tmp_path / "replies.jsonl").read_text().splitlines()) == 9
     again = evaluate(broken, tokenizer, suite, out=tmp_path, **QUICK)
     assert again.metrics == results.metrics
+
+
+def test_a_model_in_training_is_measured_without_dropout(
+    gpt2: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite
+) -> None:
+    expected = evaluate(gpt2, tokenizer, suite, **QUICK)
+    training = copy.deepcopy(gpt2).train()
+    training.get_submodule("transformer.h.0").eval()
+    modes = [module.training for module in training.modules()]
+    assert evaluate(training, tokenizer, suite, **QUICK).metrics == expected.metrics
+    read = [representations(one, Encoder(tokenizer), ["Who?"]) for one in (gpt2, training)]
+    assert (read[0].layers["mean"] == read[1].layers["mean"]).all()
+    assert [module.training for module in training.modules()] == modes
+
+
+def test_a_model_that_sees_ahead_is_refused_before_the_replies(
+    tokenizer: PreTrainedTokenizerFast, suite: Suite, tmp_path: Path
+) -> None:
+    model = build_odd("bert", vocab_size=len(tokenizer), pad_token_id=2)
+    with pytest.raises(ModelError, match="no causal language model"):
+        evaluate(model, tokenizer, suite, out=tmp_path, **QUICK)
+    assert not (tmp_path / "replies.jsonl").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,15 +75,26 @@ class LoadReport:
                 )
         return parts
 
-    def lines(self) -> list[str]:
-        """Plain sentences: the counts first, then anything that is worth knowing."""
+    def lines(self, lost: Sequence[str] = ()) -> list[str]:
+        """Plain sentences: the counts first, then anything that is worth knowing.
+
+        Args:
+            lost: ids of examples that were left out later, when they were encoded.
+        """
+        verb = "taken" if lost else "used"
         if self.requested is None:
-            taken = f"all {self.used:,} used" if self.used > 1 else "the one example used"
+            taken = f"all {self.used:,} {verb}" if self.used > 1 else f"the one example {verb}"
         elif self.used < self.requested:
-            taken = f"all {self.used:,} used, although {self.requested:,} were asked for"
+            taken = f"all {self.used:,} {verb}, although {self.requested:,} were asked for"
         else:
             taken = f"{self.used:,} of {self.available:,} sampled with seed {self.seed}"
         lines = ["; ".join([counted(self.rows, "row"), *self.losses(), taken]) + "."]
+        if lost:
+            shown = ", ".join(lost[:5]) + (", …" if len(lost) > 5 else "")
+            lines.append(
+                f"{len(lost):,} of these {self.used:,} can't be encoded and were left out "
+                f"({shown}): {self.used - len(lost):,} used."
+            )
         lines.append(f"{self.columns[0].upper()}{self.columns[1:]}.")
         if self.prompts < self.used:
             lines.append(

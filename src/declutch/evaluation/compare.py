@@ -123,8 +123,8 @@ def compare(before: Path | str, after: Path | str, *, seed: int = 0) -> Comparis
         seed: of the paired bootstrap.
 
     Raises:
-        SettingsError: the two were not made the same way (decoding, judges), or have nothing in
-            common; the message names what differs.
+        SettingsError: the two were not made the same way (decoding, max_length, judges), or have
+            nothing in common; the message names what differs.
         FileFormatError: a file is missing or damaged.
     """
     sides = Side(Path(before)), Side(Path(after))
@@ -293,6 +293,9 @@ def _check_settings(first: Side, second: Side) -> None:
     """Refuse results that were made in different ways."""
     old, new = first.results.settings, second.results.settings
     differences = differing(old.get("decoding", {}), new.get("decoding", {}), ("before", "after"))
+    # A text cut elsewhere is another text.
+    lengths = [{"max_length": each.get("max_length")} for each in (old, new)]
+    differences += differing(lengths[0], lengths[1], ("before", "after"))
     judges = old.get("judges", {}), new.get("judges", {})
     for judge in sorted({*judges[0]} & {*judges[1]}):
         differences += [

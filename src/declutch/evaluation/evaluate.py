@@ -92,7 +92,7 @@ def evaluate(
 
     Raises:
         SettingsError: an option is wrong, or ``out`` holds another evaluation.
-        DataError: a prompt or pair can't be used.
+        DataError, ModelError: a prompt or pair can't be used, or the model is not causal.
         PatchMismatch: the patch is another model's.
     """
     references, tasks = split_suites(suite, capability)
@@ -129,9 +129,9 @@ def evaluate(
         pairs, left_out = usable_pairs(encoder, chosen.pairs)
         for note in left_out:
             log.warning("%s", note)
-        collect_replies(engine, chosen, store)
         margin_rows = kept_margins(model, encoder, pairs, directory)
         passage_rows = kept_passages(model, tokenizer, chosen.passages, directory, max_length)
+        collect_replies(engine, chosen, store)
         depending = _dependence(model, encoder, chosen, directory, dependence, seed)
         measured = _capability(
             model,
@@ -317,8 +317,10 @@ def _capability(
     if not tasks:
         return []
     from declutch.evaluation.capability import evaluate_capability
+    from declutch.models.forward import evaluation_mode
 
-    return evaluate_capability(model, tokenizer, tasks, **options)
+    with evaluation_mode(model):
+        return evaluate_capability(model, tokenizer, tasks, **options)
 
 
 def _judges(references: Sequence[str | Judge]) -> list[Judge]:

@@ -95,16 +95,19 @@ def margins(
 
     Raises:
         DataError: an example has no bad response, or its prompt leaves no room for a response.
+        ModelError: the model is not causal.
     """
     from declutch.models.forward import response_logprobs
+    from declutch.models.probes import must_be_alone
 
     flat = [(dimension, pair) for dimension, examples in pairs.items() for pair in examples]
     encoded = [each for _, pair in flat for each in _both(encoder, pair)]
     if not encoded:
         return []
+    alone = must_be_alone(model, [each.input_ids for each in encoded])
     values = [
         float(each.double().mean())
-        for each in response_logprobs(model, encoded, max_tokens, "Measuring margins")
+        for each in response_logprobs(model, encoded, max_tokens, "Measuring margins", alone=alone)
     ]
     return [
         MarginRow(dimension, pair_id(pair), good, bad, good - bad)

@@ -58,6 +58,7 @@ def passage_nll(
     single token is left out. Both are said.
     """
     from declutch.models.forward import response_logprobs
+    from declutch.models.probes import must_be_alone
 
     encoded, kept, cut = [], [], 0
     for passage in passages:
@@ -73,7 +74,8 @@ def passage_nll(
         log.warning("%d of %d passages were cut at %d tokens.", cut, len(passages), max_length)
     if not encoded:
         return []
-    values = response_logprobs(model, encoded, max_tokens, "Measuring perplexity")
+    alone = must_be_alone(model, [each.input_ids for each in encoded])
+    values = response_logprobs(model, encoded, max_tokens, "Measuring perplexity", alone=alone)
     return [
         PerplexityRow(name, passage_id(passage), -float(each.double().sum()), len(each))
         for passage, each in zip(kept, values, strict=True)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from declutch.data.batching import length_batches
-from declutch.models.forward import input_device
+from declutch.models.forward import evaluation_mode, input_device
 from declutch.models.matrices import decoder_blocks
+from declutch.models.probes import must_be_alone
 from declutch.progress import track
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def representations(
         pooling: [[np.empty(0)] * len(encoded) for _ in blocks] for pooling in POOLINGS
     }
     device = input_device(model)
-    batches = length_batches(lengths, max_tokens)
+    alone = must_be_alone(model, encoded)
+    batches = length_batches(lengths, max_tokens, 1 if alone else None)
     for rows in track(batches, "Reading representations"):
         longest = max(lengths[row] for row in rows)
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -77,7 +79,7 @@ def representations(
 def _outputs(model: nn.Module, blocks: Sequence[nn.Module], ids: Tensor) -> list[Tensor]:
     """The output ``[B, T, H]`` of each block."""
     outputs: list[Tensor] = []
-    with _hooked(blocks, outputs), contextlib.suppress(_Enough):
+    with evaluation_mode(model), _hooked(blocks, outputs), contextlib.suppress(_Enough):
         model(input_ids=ids, use_cache=False)
     return outputs
 

@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ from declutch.data.encoding import (
     Encoder,
     PromptFormat,
     encode_all,
+    tokens_sha256,
 )
 from declutch.data.example import Example
-from declutch.data.loading import LoadedData, examples_sha256, load_examples
+from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
+from declutch.models.forward import evaluation_mode
 from declutch.models.identity import MatrixInfo, ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
+from declutch.models.probes import must_be_alone
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
@@ -102,7 +105,7 @@ def score(
         DeclutchError: another process has ended.
     """
     settings = settings or ScoreSettings(**options)
-    with session() as team:
+    with session() as team, evaluation_mode(model):
         team.look_at(model)
         return _score(
             model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
@@ -131,7 +134,7 @@ def _score(
     shared = {key: value for key, value in asdict(settings).items() if key != "contrast"}
     info = ScoresInfo(
         model=model_info or describe(model),
-        settings={**shared, "prompt_format": encoder.prompt_format},
+        settings={**shared, "prompt_format": encoder.prompt_format, **encoder.facts()},
         matrices={
             matrix.name: MatrixInfo(shape=matrix.shape, layer=matrix.layer, kind=matrix.kind)
             for matrix in coverage.matrices
@@ -140,7 +143,8 @@ def _score(
     )
     _agree(team, info, loaded)
     statistics = {name: _statistic(name, settings) for name in data}
-    scores = team.on_main(lambda: _continue(out, info, loaded, statistics) if out else Scores(info))
+    facts = {name: _facts(loaded[name], encoded[name], statistics[name]) for name in data}
+    scores = team.on_main(lambda: _continue(out, info, facts) if out else Scores(info))
     if CONTROL not in scores.shortlists:
         scores.shortlists[CONTROL] = _controls(model, coverage, settings)
     todo = [name for name in data if name not in scores.dimensions]
@@ -165,6 +169,8 @@ def _score(
             model, methods[todo[0]], coverage.matrices, examples, memory_limit, batch_tokens,
             team.local_size,
         )  # fmt: skip
+        if must_be_alone(model, [example.input_ids for example in examples]):
+            plan = replace(plan, batch_tokens=1)  # no second example fits into that
         write_plan(kept, key, plan.record())
         return plan
 
@@ -181,9 +187,8 @@ def _score(
         partial_key = {"model": info.model.fingerprint, "settings": info.settings, **job.key()}
         partial = Partial(kept, partial_key, checkpoint_interval)
         shortlists = score_dimension(job, team, partial)
-        seconds = time.monotonic() - started
-        facts = _dimension_info(loaded[name], one, statistics[name], seconds)
-        scores.add(name, facts, shortlists)
+        seconds = round(time.monotonic() - started, 3)
+        scores.add(name, facts[name].model_copy(update={"seconds": seconds}), shortlists)
         if out:
             team.on_main(lambda: scores.save(out))
             team.on_main(partial.remove)
@@ -229,7 +234,7 @@ class _Loaded:
     examples: Sequence[Example]
     source: str
     sha256: str
-    report: tuple[str, ...] = ()
+    report: LoadReport | None = None
 
 
 def _load(value: DataLike, settings: ScoreSettings) -> _Loaded:
@@ -241,8 +246,7 @@ def _load(value: DataLike, settings: ScoreSettings) -> _Loaded:
             allow_fewer=settings.allow_fewer,
         )
     if isinstance(value, LoadedData):
-        report = tuple(value.report.lines())
-        return _Loaded(value.examples, str(value.source), value.sha256, report)
+        return _Loaded(value.examples, str(value.source), value.sha256, value.report)
     return _Loaded(value, "memory", examples_sha256(value))
 
 
@@ -261,9 +265,11 @@ class _Encoded:
 
 def _encode(encoder: Encoder, loaded: _Loaded, name: str, settings: ScoreSettings) -> _Encoded:
     if name in settings.contrast:
-        pairs, signs = encode_pairs(encoder, loaded.examples, name)
+        pairs, signs = encode_pairs(
+            encoder, loaded.examples, name, allow_fewer=settings.allow_fewer
+        )
         return _Encoded(pairs, signs, len(signs) // 2)
-    encoded = encode_all(encoder, loaded.examples, name)
+    encoded = encode_all(encoder, loaded.examples, name, allow_fewer=settings.allow_fewer)
     return _Encoded(encoded, [1] * len(encoded.examples), len(encoded.examples))
 
 
@@ -279,9 +285,9 @@ def _controls(
     return {matrix.name: control(matrix) for matrix in coverage.matrices}
 
 
-def _dimension_info(
-    loaded: _Loaded, encoded: _Encoded, statistic: str, seconds: float
-) -> DimensionInfo:
+def _facts(loaded: _Loaded, encoded: _Encoded, statistic: str) -> DimensionInfo:
+    """All that is known of a dimension before it is scored."""
+    lost = encoded.dimension.too_long
     return DimensionInfo(
         source=loaded.source,
         sha256=loaded.sha256,
@@ -289,28 +295,32 @@ def _dimension_info(
         tokens=encoded.dimension.tokens,
         counted_tokens=sum(example.counted for example in encoded.examples),
         truncated=encoded.dimension.truncated,
-        left_out=len(encoded.dimension.too_long),
-        seconds=round(seconds, 3),
+        left_out=len(lost),
+        tokens_sha256=tokens_sha256(encoded.examples),
+        seconds=0,
         statistic=statistic,
-        report=loaded.report,
+        report=tuple(loaded.report.lines(lost)) if loaded.report else (),
     )
 
 
-def _continue(
-    out: Path, info: ScoresInfo, loaded: Mapping[str, _Loaded], statistics: Mapping[str, str]
-) -> Scores:
+def _continue(out: Path, info: ScoresInfo, facts: Mapping[str, DimensionInfo]) -> Scores:
     """The finished dimensions in a folder, if they were made with the same settings."""
     if not (out / "scores.json").exists():
         return Scores(info)
     before = read_info(out)
     then = {**before.settings, "model": before.model.fingerprint}
     now = {**info.settings, "model": info.model.fingerprint}
-    for name, one in loaded.items():
-        if name in before.dimensions:
-            then[f"data of {name}"] = before.dimensions[name].sha256
-            now[f"data of {name}"] = one.sha256
-            then[f"statistic of {name}"] = before.dimensions[name].statistic
-            now[f"statistic of {name}"] = statistics[name]
+    for name, one in facts.items():
+        if found := before.dimensions.get(name):
+            then[f"data of {name}"], now[f"data of {name}"] = found.sha256, one.sha256
+            then[f"statistic of {name}"], now[f"statistic of {name}"] = (
+                found.statistic,
+                one.statistic,
+            )
+            # The same data give other tokens with another tokenizer or chat template.
+            if found.tokens_sha256 is not None:
+                then[f"tokens of {name}"] = found.tokens_sha256
+                now[f"tokens of {name}"] = one.tokens_sha256
     if changed := list(differences(then, now)):
         raise SettingsError(
             f"{out} holds scores made with other settings: {'; '.join(changed)}. Give another "

@@ -32,7 +32,8 @@ class DimensionInfo(Record):
     """What a dimension was scored on.
 
     ``statistic`` is ``abs``, ``signed``, or ``contrast``: signed, good against bad responses.
-    ``examples`` counts pairs where it is ``contrast``.
+    ``examples`` counts pairs where it is ``contrast``. ``tokens_sha256`` is over all tokens and
+    loss masks; scores of before that was kept have none.
     """
 
     source: str
@@ -42,6 +43,7 @@ class DimensionInfo(Record):
     counted_tokens: int
     truncated: int = 0
     left_out: int = 0
+    tokens_sha256: str | None = None
     seconds: float
     statistic: str = "abs"
     report: tuple[str, ...] = ()
