@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from declutch.data.reading import Table
+from declutch.data.table import Table
 from declutch.data.sources import Source
 from declutch.errors import DataError
 from declutch.extras import require

@@ -11,10 +11,12 @@ from urllib.parse import quote, unquote
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from declutch.data import bundled
+from declutch.data.cells import as_list, shown
 from declutch.data.filters import Condition
 from declutch.errors import DataError
 
 ENDINGS: Final = (".csv", ".json", ".jsonl", ".ndjson", ".parquet")
+_FILES: Final = (*ENDINGS, *(f"{ending}.gz" for ending in ENDINGS if ending != ".parquet"))
 KEYS: Final = ("split", "config", "revision", "prompt", "response", "bad_response", "where")
 
 _HUB = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>\S+))?")
@@ -26,7 +28,7 @@ class Source(BaseModel):
     """A file, a hub data set or a bundled set, and which part of it is taken.
 
     As text it reads ``PATH?key=value&key=value``, PATH being a file (.csv, .json, .jsonl,
-    .ndjson, .parquet), ``hub:OWNER/NAME`` (with ``@REVISION`` if one is wanted) or
+    .ndjson, .parquet; all but the last may be packed with gzip: .csv.gz), ``hub:OWNER/NAME`` (with ``@REVISION`` if one is wanted) or
     ``bundled:NAME``; the keys are split, config, revision, prompt, response, bad_response (the
     three columns) and where (any number of times, see :mod:`declutch.data.filters`). In a value,
     ``&`` is written ``%26`` and ``%`` is written ``%25``; in a file's name a «?» may be written
@@ -95,6 +97,13 @@ class Source(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Source:
+        try:
+            str(self).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"The data source {ascii(self.path)} holds a byte that is not UTF-8, in its name "
+                "or its options. Give the file a name that is."
+            ) from error
         for text in self.where:
             Condition.parse(text)
         if self.path.startswith("bundled:"):
@@ -106,7 +115,7 @@ class Source(BaseModel):
                 )
         elif self.path.startswith("hub:"):
             self._check_hub()
-        elif not self.path.lower().endswith(ENDINGS):
+        elif not self.path.lower().endswith(_FILES):
             raise DataError(_unknown_ending(self.path))
         if self.kind != "hub":
             self._refuse_hub_keys()
@@ -214,10 +223,7 @@ def _from_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
         )
     where = found.get("where", ())
     if isinstance(where, Mapping):
-        where = [
-            f"{column}={'|'.join(map(_written, cell if isinstance(cell, list) else [cell]))}"
-            for column, cell in where.items()
-        ]
+        where = [_condition(column, cell) for column, cell in where.items()]
     elif isinstance(where, str):
         where = [where]
     found["where"] = where
@@ -232,11 +238,24 @@ def _encoded(value: str) -> str:
     return re.sub(r"\s\Z", lambda blank: quote(blank[0]), value)
 
 
+def _condition(column: object, cell: object) -> str:
+    """A condition of a configuration file, as text."""
+    if not isinstance(column, str):
+        raise DataError(
+            f"A data source has the key {column!r} in where, which is no text. Put the name of the "
+            "column in quotes."
+        )
+    return f"{column}={'|'.join(_written(one) for one in (as_list(cell) or [cell]))}"
+
+
 def _written(cell: object) -> str:
     """A value of a configuration file as a condition writes it."""
-    if cell is None:
-        return ""
-    return str(cell).lower() if isinstance(cell, bool) else str(cell)
+    if isinstance(cell, (list, tuple, Mapping)):
+        raise DataError(
+            "A data source has a list or a mapping as a value in where, where a value or a list of "
+            "values is needed. Reach into named values with a dot: category.privacy: true."
+        )
+    return shown(cell)
 
 
 def _with_revision(found: dict[str, Any]) -> dict[str, Any]:
@@ -263,9 +282,9 @@ def _split(text: str) -> tuple[str, str]:
         return text, ""
     for match in re.finditer(r"\?", text):
         head, tail = text[: match.start()], text[match.end() :]
-        if head.lower().endswith(ENDINGS) and ("=" in tail or not tail):
+        if head.lower().endswith(_FILES) and ("=" in tail or not tail):
             return _decoded(head), tail
-    if text.lower().endswith(ENDINGS):
+    if text.lower().endswith(_FILES):
         return _decoded(text), ""
     path, _, query = text.partition("?")
     return path, query
