@@ -56,7 +56,9 @@ def text_of(cell: object, place: str) -> str:
         except ValueError as error:  # Python writes no whole number of more than 4,300 digits
             raise DataError(f"{place}: a number of too many digits.") from error
     kinds = {"named values": isinstance(cell, Mapping), "a list": as_list(cell) is not None}
-    what = next((kind for kind, is_it in kinds.items() if is_it), f"a {type(cell).__name__}")
+    what = next(
+        (kind for kind, is_it in kinds.items() if is_it), f"a value of type {type(cell).__name__}"
+    )
     raise DataError(
         f"{place}: {what} where text is needed. Name a column that holds text; a name with a "
         "dot (answer.text) reaches into named values."

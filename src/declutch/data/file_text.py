@@ -78,6 +78,8 @@ def file_text(path: Path) -> str:
     if other := next((what for mark, what in _OTHERS if data.startswith(mark)), None):
         raise DataError(f"{path} is {other}.")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
+    if encoding == "utf-8-sig" and (at := data.find(b"\0")) >= 0:
+        raise _nul(path, data.count(b"\n", 0, at) + 1)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -92,12 +94,15 @@ def file_text(path: Path) -> str:
             "as UTF-8."
         ) from error
     if (at := text.find("\0")) >= 0:
-        line = text.count("\n", 0, at) + 1
-        raise DataError(
-            f"{path}, line {line}: a NUL, which no text holds. The file is damaged, or UTF-16 "
-            "without a mark: save it as UTF-8."
-        )
+        raise _nul(path, text.count("\n", 0, at) + 1)
     return text
+
+
+def _nul(path: Path, line: int) -> DataError:
+    return DataError(
+        f"{path}, line {line}: a NUL, which no text holds. The file is damaged, or UTF-16 without "
+        "a mark: save it as UTF-8."
+    )
 
 
 def _unpacked(path: Path) -> bytes:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from declutch.data.table import Table
 from declutch.data.sources import Source
+from declutch.data.table import Table
 from declutch.errors import DataError
 from declutch.extras import require
 

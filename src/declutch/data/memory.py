@@ -63,7 +63,9 @@ def checked_examples(examples: Sequence[Example], name: str) -> Sequence[Example
         for field, text in {**texts, "bad_response": example.bad_response or "-"}.items():
             place = f"{name}, example {number}, {field}"
             if not isinstance(text, str):
-                raise DataError(f"{place}: a {type(text).__name__} where text is needed.")
+                raise DataError(
+                    f"{place}: a value of type {type(text).__name__} where text is needed."
+                )
             if not text_of(text, place).strip():
                 raise DataError(f"{place}: empty. Leave such examples out.")
     return examples
@@ -82,7 +84,7 @@ def _table(rows: Rows, name: str) -> Table:
         return _of_frame(rows, list(columns), name)
     listed = as_list(rows)
     if listed is None:
-        raise DataError(f"{name} is a {type(rows).__name__}, which can't be read. {_NEEDED}")
+        raise DataError(f"{name} is of type {type(rows).__name__}, which can't be read. {_NEEDED}")
     return Table.of_rows(name, [_row(row, f"{name}, row {n}") for n, row in enumerate(listed, 1)])
 
 
@@ -95,7 +97,7 @@ def _of_columns(columns: Mapping[Any, Any], name: str) -> Table:
         )
     if len({len(cells or ()) for cells in lists.values()}) > 1:
         raise DataError(f"{name}: the lists of {quoted(lists)} are not of the same length.")
-    rows = [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]  # type: ignore[arg-type]
+    rows = [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
     return Table(name, tuple(lists), rows, len(rows))
 
 
@@ -111,7 +113,7 @@ def _of_frame(frame: Any, columns: list[Any], name: str) -> Table:
         # The missing values of pandas are of several kinds, one of which has no truth value.
         rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     else:
-        raise DataError(f"{name} is a {type(frame).__name__}, which can't be read. {_NEEDED}")
+        raise DataError(f"{name} is of type {type(frame).__name__}, which can't be read. {_NEEDED}")
     return Table(name, empty.columns, rows, len(rows))
 
 
@@ -124,5 +126,7 @@ def _row(row: object, place: str) -> Mapping[str, Any]:
             "id": row.id,
         }
     if not isinstance(row, Mapping):
-        raise DataError(f"{place}: a {type(row).__name__} where a dict is needed. {_NEEDED}")
+        raise DataError(
+            f"{place}: a value of type {type(row).__name__} where a dict is needed. {_NEEDED}"
+        )
     return row

@@ -28,11 +28,12 @@ class Source(BaseModel):
     """A file, a hub data set or a bundled set, and which part of it is taken.
 
     As text it reads ``PATH?key=value&key=value``, PATH being a file (.csv, .json, .jsonl,
-    .ndjson, .parquet; all but the last may be packed with gzip: .csv.gz), ``hub:OWNER/NAME`` (with ``@REVISION`` if one is wanted) or
-    ``bundled:NAME``; the keys are split, config, revision, prompt, response, bad_response (the
-    three columns) and where (any number of times, see :mod:`declutch.data.filters`). In a value,
-    ``&`` is written ``%26`` and ``%`` is written ``%25``; in a file's name a «?» may be written
-    ``%3F``, and must be where it could be taken for the start of the keys of a file that is not
+    .ndjson, .parquet; all but the last may be packed with gzip: .csv.gz), ``hub:OWNER/NAME`` (with
+    ``@REVISION`` if one is wanted) or ``bundled:NAME``; the keys are split, config, revision,
+    prompt, response, bad_response (the three columns) and where (any number of times, see
+    :mod:`declutch.data.filters`). In a value, ``&`` is written ``%26`` and ``%`` is written
+    ``%25``; in a file's name a «?» may be written ``%3F``, and must be where it could be taken for
+    the start of the keys of a file that is not
     there. A mapping has the key ``path`` and the same keys, ``where`` being one condition, a list
     of them, or a mapping from column to value or list of values. ``str()`` gives the text back.
     """
@@ -101,7 +102,7 @@ class Source(BaseModel):
             str(self).encode("utf-8")
         except UnicodeEncodeError as error:
             raise DataError(
-                f"The data source {ascii(self.path)} holds a byte that is not UTF-8, in its name "
+                f"The data source {self.path!a} holds a byte that is not UTF-8, in its name "
                 "or its options. Give the file a name that is."
             ) from error
         for text in self.where:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class Table:
             if not isinstance(column, str):
                 raise DataError(f"{self.name}: the column {column!r} needs a name that is text.")
             text_of(column, f"{self.name}, the name of the column {quoted([column])}")
-        twice = {name for name in self.columns if name and self.columns.count(name) > 1}
+        twice = {name for name, count in Counter(self.columns).items() if name and count > 1}
         if twice:
             raise DataError(
                 f"{self.name}: the column {quoted(sorted(twice))} is there more than once. Give "

@@ -15,7 +15,7 @@ _KEYS: Final = (("role", "content"), ("from", "value"))
 _TEXT_PARTS: Final = (None, "text", "input_text", "output_text")
 
 
-class UnfitRow(Exception):  # noqa: N818 (never seen by a user: the row is counted)
+class UnfitRow(Exception):
     """A row that can't be one prompt with its response; the message says which rows are so."""
 
 
@@ -73,7 +73,7 @@ def turns_of(cell: object, place: str) -> list[Turn] | None:
         # Older data sets keep a list of turns as named lists.
         if len({len(part) for part in columns if part is not None}) > 1:
             raise DataError(f"{place}: the named lists of turns are not of the same length.")
-        cell = [dict(zip(cell, turn, strict=True)) for turn in zip(*columns, strict=True)]  # type: ignore[arg-type]
+        cell = [dict(zip(cell, turn, strict=True)) for turn in zip(*columns, strict=True)]
     turns = as_list(cell)
     if turns is None or not (all(map(_is_turn, turns)) if turns else True):
         if turns and any(isinstance(turn, Mapping) and _role(turn) for turn in turns):
@@ -107,8 +107,9 @@ def first_exchange(turns: Sequence[Turn]) -> Exchange:
         UnfitRow, DataError: see :meth:`Turn.text`.
     """
     prompts: list[str] = []
-    response, other, at = "", False, 0
-    for at, turn in enumerate(turns, start=1):
+    response, other = "", False
+    left = iter(turns)
+    for turn in left:
         if turn.role in _USERS:
             prompts.append(turn.text())
         elif turn.role in _ASSISTANTS and prompts and (text := turn.text()).strip():
@@ -122,7 +123,7 @@ def first_exchange(turns: Sequence[Turn]) -> Exchange:
         system=any(turn.role in _SYSTEMS for turn in turns),
         joined=len(prompts) > 1,
         other=other and bool(response),
-        later=bool(response) and at < len(turns),
+        later=next(left, None) is not None,
     )
 
 
