@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+import declutch
 from declutch.data.example import Example
 from declutch.data.loading import load_examples
 from declutch.data.memory import checked_examples
-from declutch.errors import DataError
+from declutch.errors import DataError, SettingsError
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "a", "response": "b", "id": "one"},
@@ -134,3 +136,35 @@ def test_a_dict_of_splits_and_a_stream_of_datasets() -> None:
 def test_examples_chosen_by_the_caller_are_checked(examples: list[Example], says: str) -> None:
     with pytest.raises(DataError, match=says):
         checked_examples(examples, "The data")
+
+
+def test_score_takes_rows(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(ROWS), encoding="utf-8")
+    data = {"file": path, "dicts": ROWS, "frame": pandas.DataFrame(ROWS)}
+    scores = declutch.score(tiny_llama, tiny_tokenizer, data, num_samples=2)
+    facts = scores.info.dimensions
+    assert [facts[name].source for name in data] == [str(path), "memory", "memory"]
+    assert len({facts[name].sha256 for name in data}) == 1
+    assert "1 exact duplicate dropped" in facts["dicts"].report[0]
+    with pytest.raises(DataError, match="row 1: a value of type int where a dict is needed"):
+        declutch.score(tiny_llama, tiny_tokenizer, {"x": [1]})
+    with pytest.raises(DataError, match="The data of «x», example 1, response: empty"):
+        declutch.score(tiny_llama, tiny_tokenizer, {"x": [Example("p", "")]})
+
+
+def test_evaluate_takes_rows(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    data = {"privacy": ROWS, "harmless:privacy": [{"prompt": "Who wrote the old song?"}]}
+    results = declutch.evaluate(tiny_llama, tiny_tokenizer, data, max_new_tokens=2)
+    totals = {metric.name: metric.total for metric in results.metrics}
+    assert totals["refused/privacy"] == 3
+    assert totals["over_refusal/privacy/heuristic"] == 1
+    with pytest.raises(DataError, match="no column with a usual name for its prompts"):
+        declutch.evaluate(tiny_llama, tiny_tokenizer, {"privacy": [{"text": "p"}]})
+    with pytest.raises(SettingsError, match="at least one dimension"):
+        declutch.evaluate(tiny_llama, tiny_tokenizer, {})
