@@ -67,8 +67,8 @@ def test_an_empty_file_gives_nothing(tmp_path: Path) -> None:
         ("data:\n  x: 3\n", "data, x: The data source 3 can't be understood"),
         ("data:\n  x:\n    path: a.csv\n    where: {yes: 1}\n", "Put the name of the column in"),
         ("seed: 2024-99-99\n", "can't be read"),
-        ("a: \0\n", "can't be read"),
-        (b"a: \xff\n", "can't be read"),
+        ("a: \0\n", "line 1: a NUL"),
+        (b"b: 1\na: \xff\n", "line 2: the byte 0xff is not UTF-8"),
         ("a: " + "[" * 1200, "can't be read"),
     ],
 )
@@ -76,3 +76,11 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str | bytes, says: str) -> 
     with pytest.raises(DeclutchError, match=r"options\.yaml") as caught:
         read_config(config(tmp_path, text))
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["", "missing.yaml", "a" * 300, "a\0b", "/dev/zero"])
+def test_a_file_that_can_not_be_read(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("score", "MODEL", "--config", path, "-o", tmp_path / "scores") == 2
+    assert capsys.readouterr().err.startswith("declutch: --config: The file")

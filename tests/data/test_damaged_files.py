@@ -140,7 +140,9 @@ DEEP = "[" * 5000 + "]" * 5000
         ("a.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         ("a.parquet", b"PAR1" + bytes(40) + b"PAR1", "not a whole Parquet file"),
         ("a.parquet", b"", "not a whole Parquet file"),
-        ("a.json", b"", "line 1, column 1"),
+        ("a.json", b"", "a.json is empty"),
+        ("a.jsonl", b"\n \n", "a.jsonl is empty"),
+        ("a.csv", b"", "a.csv is empty"),
     ],
 )  # fmt: skip
 def test_damage_is_named_with_its_place(

@@ -114,6 +114,13 @@ def test_columns_of_a_frame_there_twice() -> None:
         load_examples(frame, num_samples=None)
 
 
+def test_a_table_with_text_that_is_none() -> None:
+    arrow = pytest.importorskip("pyarrow")
+    text = arrow.array([b"p", b"\xff"]).cast(arrow.string(), safe=False)
+    with pytest.raises(DataError, match="can't be turned into rows"):
+        load_examples(arrow.table({"prompt": text, "response": text}))
+
+
 def test_a_dict_of_splits_and_a_stream_of_datasets() -> None:
     datasets = pytest.importorskip("datasets")
     one = datasets.Dataset.from_list(ROWS)

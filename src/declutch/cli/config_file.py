@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from declutch.data.file_text import file_text, find_file
 from declutch.errors import DataError, SettingsError
 
 _SOURCES: Final = ("data", "couple", "exclude", "suite", "aware", "unaware")
@@ -22,7 +22,9 @@ def read_config(path: str) -> dict[str, Any]:
         DataError: a source in it is wrong.
     """
     try:
-        value = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8-sig"))
+        value = yaml.safe_load(file_text(find_file(path)))
+    except DataError as error:
+        raise SettingsError(f"--config: {error}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -1,4 +1,4 @@
-"""The text of a data file, whatever a browser, a spreadsheet or gzip made of it."""
+"""The text of a file of the user's, whatever a browser, a spreadsheet or gzip made of it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def find_file(path: str) -> Path:
         mode = file.stat().st_mode
     except FileNotFoundError as error:
         where = "" if Path(path).is_absolute() else f" (looked for in {Path.cwd()})"
-        raise DataError(f"The data file {path} does not exist{where}.") from error
+        raise DataError(f"The file {path} does not exist{where}.") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise unreadable(path, error) from error
     if stat.S_ISDIR(mode):
-        raise DataError(f"The data file {path} is a folder, not a file.")
+        raise DataError(f"The file {path} is a folder, not a file.")
     if not stat.S_ISREG(mode):
         raise DataError(
-            f"The data file {path} is a pipe or a device, not a regular file. Write the data to a "
+            f"The file {path} is a pipe or a device, not a regular file. Write the data to a "
             "file first."
         )
     with file.open("rb") as opened:
@@ -65,7 +65,7 @@ def find_file(path: str) -> Path:
 def unreadable(path: str, error: Exception) -> DataError:
     """What to say of a file that the system does not give."""
     said = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return DataError(f"The data file {path[:300]} can't be read: {said}.")
+    return DataError(f"The file {path[:300]} can't be read: {said}.")
 
 
 def file_text(path: Path) -> str:

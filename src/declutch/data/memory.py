@@ -102,19 +102,28 @@ def _of_columns(columns: Mapping[Any, Any], name: str) -> Table:
 
 
 def _of_frame(frame: Any, columns: list[Any], name: str) -> Table:
-    """The rows of a frame or table, by the one of three methods that it has."""
+    """The rows of a frame or table."""
     # Before the rows are made: a dict would keep only the last of two columns of one name.
     empty = Table(name, tuple(columns), (), 0)
-    if hasattr(frame, "to_pylist"):
-        rows = frame.to_pylist()
-    elif hasattr(frame, "to_dicts"):
-        rows = frame.to_dicts()
-    elif hasattr(frame, "notna"):
-        # The missing values of pandas are of several kinds, one of which has no truth value.
-        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    else:
+    try:
+        rows = _dicts(frame)
+    except Exception as error:  # whatever the package raises over a value that it can't convert
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name} can't be turned into rows: {said[:300]}.") from error
+    if rows is None:
         raise DataError(f"{name} is of type {type(frame).__name__}, which can't be read. {_NEEDED}")
     return Table(name, empty.columns, rows, len(rows))
+
+
+def _dicts(frame: Any) -> list[dict[str, Any]] | None:
+    """The rows by the one of three methods that the frame has."""
+    for method in ("to_pylist", "to_dicts"):
+        if hasattr(frame, method):
+            return list(getattr(frame, method)())
+    if not hasattr(frame, "notna"):
+        return None
+    # The missing values of pandas are of several kinds, one of which has no truth value.
+    return list(frame.astype(object).where(frame.notna(), None).to_dict("records"))
 
 
 def _row(row: object, place: str) -> Mapping[str, Any]:

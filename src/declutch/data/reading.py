@@ -28,7 +28,7 @@ def read_file(path: str) -> Table:
     except OSError as error:
         raise unreadable(path, error) from error
     if not table.count:
-        raise DataError(f"The data file {path} holds no rows.")
+        raise DataError(f"The file {path} holds no rows.")
     return table
 
 
@@ -38,9 +38,12 @@ def _read(file: Path) -> Table:
         return _read_parquet(file)
     if ending not in _PARSERS:
         raise DataError(
-            f"The data file {file} needs one of the endings {', '.join(_PARSERS)} or .parquet."
+            f"The file {file} needs one of the endings {', '.join(_PARSERS)} or .parquet."
         )
-    return _PARSERS[ending](file_text(file), str(file))
+    text = file_text(file)
+    if not text.strip():
+        raise DataError(f"The file {file} is empty.")
+    return _PARSERS[ending](text, str(file))
 
 
 def _read_parquet(path: Path) -> Table:

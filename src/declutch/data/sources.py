@@ -80,9 +80,9 @@ class Source(BaseModel):
                 for problem in error.errors()
             )
             raise DataError(
-                f"The data source {value!r} can't be understood ({problems}). Give a text such as "
-                f"«data.csv?prompt=question», or a mapping with the key path and, where needed, "
-                f"{', '.join(KEYS)}."
+                f"The data source {_described(value)} can't be understood ({problems}). Give a "
+                "text such as «data.csv?prompt=question», or a mapping with the key path and, "
+                f"where needed, {', '.join(KEYS)}."
             ) from error
 
     @model_validator(mode="before")
@@ -91,6 +91,7 @@ class Source(BaseModel):
         if isinstance(value, Path):
             return {"path": str(value)}
         if isinstance(value, str):
+            _check_utf8(value)
             return _from_text(value)
         if isinstance(value, Mapping):
             return _from_mapping(value)
@@ -98,13 +99,7 @@ class Source(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Source:
-        try:
-            str(self).encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"The data source {self.path!a} holds a byte that is not UTF-8, in its name "
-                "or its options. Give the file a name that is."
-            ) from error
+        _check_utf8(str(self))
         for text in self.where:
             Condition.parse(text)
         if self.path.startswith("bundled:"):
@@ -181,6 +176,25 @@ class Source(BaseModel):
         ]
         query = "&".join(f"{key}={_encoded(value)}" for key, value in pairs if value is not None)
         return f"{path}?{query}" if query else path
+
+
+def _described(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number too long to be written
+        return f"of type {type(value).__name__}"
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _check_utf8(source: str) -> None:
+    """Refuse a name that no file of ours could record: bytes of another encoding."""
+    try:
+        source.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"The data source {source[:300]!a} holds a byte that is not UTF-8. Give the file a "
+            "name that is."
+        ) from error
 
 
 def _from_text(text: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def _csv_table(text: str, name: str, delimiter: str) -> Table:
     records = _csv_records(name, _reader(text, delimiter))
     _, header = next(records, (0, []))
     if not header:
-        raise DataError(f"The data file {name} is empty.")
+        raise DataError(f"The file {name} is empty.")
     rows = []
     for line, fields in records:
         if len(fields) != len(header):
