@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from pathlib import Path
 
 from cyclopts import App, CycloptsError
-from cyclopts.config import Yaml
+from cyclopts.config import Dict
 
-from declutch.errors import DeclutchError, SettingsError
+from declutch.cli.config_file import read_config
+from declutch.errors import DeclutchError
 
 
 def run_command(app: App, tokens: list[str]) -> int:
@@ -69,7 +69,5 @@ def _take_config(app: App, tokens: list[str]) -> list[str]:
         else:
             rest.append(token)
     if path is not None:
-        if not Path(path).is_file():
-            raise SettingsError(f"--config: there is no file «{path}».")
-        app.config = (Yaml(path, must_exist=True, use_commands_as_keys=False),)
+        app.config = (Dict(read_config(path), source=path, use_commands_as_keys=False),)
     return rest

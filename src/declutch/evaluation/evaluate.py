@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from declutch.evaluation.perplexity import perplexity_metrics
 from declutch.evaluation.replies import ReplyEngine, TransformersEngine
 from declutch.evaluation.results import Metric, ModelRecord, PatchRecord, Results
 from declutch.evaluation.store import ReplyStore
-from declutch.evaluation.suites import Suite, load_suites
+from declutch.evaluation.suites import Suite, load_suites, suite_of_data
 from declutch.evaluation.wording import replies_by_dimension, wording_metrics
 from declutch.files import write_jsonl
 from declutch.progress import log
@@ -50,7 +50,7 @@ NOT_READ = "not read"
 def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    suite: str | Suite | Iterable[str | Suite] = "bundled",
+    suite: str | Suite | Iterable[str | Suite] | Mapping[str, Any] = "bundled",
     *,
     judges: Sequence[str | Judge] = ("heuristic",),
     out: Path | str | None = None,
@@ -72,7 +72,8 @@ def evaluate(
     """Evaluate a model on a suite.
 
     Args:
-        suite: a name, ``DIMENSION=PATH``, a :class:`Suite`, or several of them.
+        suite: a name, ``DIMENSION=PATH``, a :class:`Suite`, or several of them; or a mapping from
+            dimension (or ``harmless:DIMENSION``) to a source or to rows in memory.
         judges: names or judges of your own; each judges every reply.
         out: a folder for results.json, replies.jsonl, margins.jsonl and perplexity.jsonl. What an
             interrupted evaluation left there is used again, if its settings were the same.
@@ -163,7 +164,7 @@ def evaluate(
 
 def evaluate_engine(
     engine: ReplyEngine,
-    suite: str | Suite | Iterable[str | Suite] = "bundled",
+    suite: str | Suite | Iterable[str | Suite] | Mapping[str, Any] = "bundled",
     *,
     model: str | ModelRecord,
     judges: Sequence[str | Judge] = ("heuristic",),
@@ -221,9 +222,11 @@ def evaluate_engine(
 
 
 def split_suites(
-    suite: str | Suite | Iterable[str | Suite], capability: Sequence[str]
+    suite: str | Suite | Iterable[str | Suite] | Mapping[str, Any], capability: Sequence[str]
 ) -> tuple[list[str | Suite], list[str]]:
     """Suites of prompts, and capability tasks, which may be given among the suites too."""
+    if isinstance(suite, Mapping):
+        suite = suite_of_data(suite)
     references = [suite] if isinstance(suite, str | Suite) else list(suite)
     tasks = [each for each in references if isinstance(each, str) and is_capability_suite(each)]
     return [each for each in references if each not in tasks], [*tasks, *capability]

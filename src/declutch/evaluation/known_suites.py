@@ -65,8 +65,8 @@ def salad(where: str = "") -> Suite:
     items: dict[str, list[PromptItem]] = {dimension: [] for dimension in _SALAD}
     dimensions = {part.where: dimension for dimension, part in _SALAD.items()}
     for number, row in enumerate(table.rows, start=1):
-        dimension = dimensions.get(str(row[_CATEGORY]).strip())
-        prompt = row[_QUESTION]
+        dimension = dimensions.get(str(row.get(_CATEGORY)).strip())
+        prompt = row.get(_QUESTION)
         if dimension is not None and isinstance(prompt, str) and prompt.strip():
             items[dimension].append(PromptItem(f"row-{number}", prompt))
     return _suite("salad", _SALAD, items, "the paper names")

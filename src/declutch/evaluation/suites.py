@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
@@ -288,12 +288,26 @@ def _unique_pairs(pairs: Iterable[Example]) -> tuple[Example, ...]:
     return tuple(unique.values())
 
 
-def _suite_of_source(dimension: str, reference: str, *, harmless: bool) -> Suite:
-    from declutch.data.loading import load_examples
-    from declutch.data.sources import Source
+def suite_of_data(data: Mapping[str, Any]) -> Suite:
+    """Prompts of the caller's: for each dimension (or ``harmless:DIMENSION``) a source or rows.
 
-    source = Source.parse(reference)
-    loaded = load_examples(source, num_samples=None, require_response=False)
+    Raises:
+        SettingsError: there are none.
+        DataError: one can't be read.
+    """
+    suites = [
+        _suite_of_source(name.removeprefix("harmless:"), one, harmless=name.startswith("harmless:"))
+        for name, one in data.items()
+    ]
+    if not suites:
+        raise SettingsError("Give the prompts of at least one dimension.")
+    return with_harmless(suites[0] if len(suites) == 1 else _joined(suites))
+
+
+def _suite_of_source(dimension: str, reference: Any, *, harmless: bool) -> Suite:
+    from declutch.data.loading import load_examples
+
+    loaded = load_examples(reference, num_samples=None, require_response=False)
     prompts: dict[str, PromptItem] = {}
     for example in loaded.examples:
         item = PromptItem(example.id or content_hash(example.prompt), example.prompt)

@@ -23,6 +23,7 @@ from declutch.data.encoding import (
 )
 from declutch.data.example import Example
 from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
+from declutch.data.memory import Rows, are_examples, checked_examples
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.models.forward import evaluation_mode
@@ -49,7 +50,7 @@ from declutch.versions import versions
 
 log = logging.getLogger("declutch")
 
-DataLike = LoadedData | Source | str | Path | Sequence[Example]
+DataLike = LoadedData | Source | str | Path | Sequence[Example] | Rows
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _score(
     methods = {name: _method(name, settings, data) for name in data}
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
-    loaded = {name: _load(value, settings) for name, value in data.items()}
+    loaded = {name: _load(name, value, settings) for name, value in data.items()}
     encoded = {name: _encode(encoder, one, name, settings) for name, one in loaded.items()}
     # Which dimensions are contrasted is a fact of each of them, not of all.
     shared = {key: value for key, value in asdict(settings).items() if key != "contrast"}
@@ -237,17 +238,18 @@ class _Loaded:
     report: LoadReport | None = None
 
 
-def _load(value: DataLike, settings: ScoreSettings) -> _Loaded:
-    if isinstance(value, (Source, str, Path)):
+def _load(name: str, value: DataLike, settings: ScoreSettings) -> _Loaded:
+    if are_examples(value):
+        checked_examples(value, f"The data of «{name}»")
+        return _Loaded(value, "memory", examples_sha256(value))
+    if not isinstance(value, LoadedData):
         value = load_examples(
             value,
             num_samples=settings.num_samples,
             seed=settings.seed,
             allow_fewer=settings.allow_fewer,
         )
-    if isinstance(value, LoadedData):
-        return _Loaded(value.examples, str(value.source), value.sha256, value.report)
-    return _Loaded(value, "memory", examples_sha256(value))
+    return _Loaded(value.examples, str(value.source), value.sha256, value.report)
 
 
 @dataclass(frozen=True)
