@@ -17,11 +17,12 @@ from transformers import PreTrainedModel
 
 from declutch.data.encoding import EncodedExample, Encoder
 from declutch.data.example import Example
-from declutch.errors import DeclutchError, SettingsError
+from declutch.errors import DeclutchError
 from declutch.models.matrices import Coverage, find_matrices
 from declutch.scoring.score import score
 from declutch.scoring.shortlists import Scores
 from tests.conftest import build_tokenizer
+from tests.families.tiny import tiny_family
 
 KINDS = ("mlp", "attention", "router", "other")
 EXAMPLES = tuple(
@@ -44,19 +45,31 @@ class Outcome:
     """What was found of one family.
 
     Attributes:
-        matrices: how many of each kind, in the order of :data:`KINDS`; empty if refused.
-        default_path, path: ``batched``, ``one by one``, ``refused`` or, where the default target
-            covers nothing, ``none``: with the default target, and with ``all``.
+        matrices: how many of each kind, in the order of :data:`KINDS`; none if all is refused.
+        default_path, path: ``batched``, ``one by one``, ``refused``, ``none`` (the target covers
+            nothing) or ``untried``: with the default target, and with ``all``.
         error: the largest error of any matrix's scores, relative to its largest score.
         remarks: why, and what is not covered.
     """
 
     family: str
-    matrices: tuple[int, ...] = ()
+    matrices: tuple[int, ...] = (0, 0, 0, 0)
     default_path: str = "refused"
     path: str = "refused"
     error: float | None = None
     remarks: tuple[str, ...] = ()
+
+
+def outcome_of(family: str) -> Outcome:
+    """Build a family's tiny model and measure it; one that transformers can't run is untried."""
+    try:
+        model = tiny_family(family)
+        model(input_ids=torch.arange(7, 17)[None], use_cache=False).logits.sum().backward()
+    except Exception as error:  # whatever a model's own code raises
+        return Outcome(
+            family, default_path="untried", path="untried", remarks=(_first_sentence(error),)
+        )
+    return measure(family, model)
 
 
 def measure(family: str, model: PreTrainedModel) -> Outcome:
@@ -70,7 +83,10 @@ def measure(family: str, model: PreTrainedModel) -> Outcome:
         return Outcome(family, remarks=(_first_sentence(error),))
     expected = _by_autograd(model, coverage, encoded)
     counts = Counter(matrix.kind for matrix in coverage.matrices)
-    paths, errors, remarks = [], [], []
+    paths: list[str] = []
+    errors: list[float] = []
+    remarks: list[str] = []
+    reasons: list[str] = []
     for target in ("mlp", "all"):
         if target == "mlp" and not counts["mlp"]:
             paths.append("none")
@@ -87,7 +103,7 @@ def measure(family: str, model: PreTrainedModel) -> Outcome:
                 remarks.append(_first_sentence(error))
                 continue
         paths.append("batched" if seen.sizes[-1] > 1 else "one by one")
-        remarks += [_reason(message) for message in seen.messages]
+        reasons = [_plain(message) for message in seen.messages] or reasons
         errors.append(_largest_error(scores, expected))
     return Outcome(
         family=family,
@@ -95,7 +111,7 @@ def measure(family: str, model: PreTrainedModel) -> Outcome:
         default_path=paths[0],
         path=paths[1],
         error=max(errors, default=None),
-        remarks=(*dict.fromkeys(remarks), *_not_covered(model, coverage)),
+        remarks=tuple(dict.fromkeys([*remarks, *reasons, *_not_covered(model, coverage)])),
     )
 
 
@@ -163,27 +179,34 @@ def _watched(model: nn.Module) -> Iterator[_Seen]:
         handle.remove()
 
 
-def _reason(message: str) -> str:
-    return message.partition(": one example at a time")[0]
+def _plain(text: str) -> str:
+    """A sentence of the log without numbers of layers, and without its consequence."""
+    text = re.sub(r"(?<=\.)\d+(?=\.)", "N", text.partition(": one example at a time")[0])
+    return re.sub(r"^\d+ matrices \((.+?), \.\.\.\) are", r"\1: are", text)
 
 
-def _first_sentence(error: DeclutchError) -> str:
-    return re.split(r"(?<=[.:])\s", str(error), maxsplit=1)[0].rstrip(":.")
+def _first_sentence(error: Exception) -> str:
+    return re.split(r"(?<=[.:])\s", " ".join(str(error).split()), maxsplit=1)[0].rstrip(":.")
 
 
 def _not_covered(model: nn.Module, coverage: Coverage) -> Iterator[str]:
     """The parameters of two or more axes that ``all`` does not cover, by reason."""
+    head = _head(model)
     tables = {
-        f"{name}.weight"
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) or module is _head(model)
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) or module is head
+        for parameter in module.parameters(recurse=False)
     }
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     reasons: dict[str, list[str]] = {}
     for entry in coverage.skipped:
-        if len(entry.shape) > 1 and entry.parameter not in tables and entry.reason != "a bias":
+        tied = entry.reason.startswith(("the same as", "tied to"))
+        if len(entry.shape) > 1 and not tied and id(parameters[entry.parameter]) not in tables:
             reasons.setdefault(entry.reason, []).append(entry.parameter)
     for reason, names in reasons.items():
-        yield f"not covered: {len(names)} ({reason}; {names[0]})"
+        if reason != "a bias":
+            yield f"not covered: {len(names)} × {reason} ({_plain(names[0])})"
 
 
 def _head(model: nn.Module) -> nn.Module | None:

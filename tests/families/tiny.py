@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tests.conftest import VOCABULARY
 
@@ -124,16 +125,35 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny_config(family: str) -> PreTrainedConfig:
+# A family in another of its forms.
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "bert, as a decoder": {"is_decoder": True},
+    "cohere, norms of queries and keys": {"use_qk_norm": True},
+    "doge, mixture of experts": {"is_moe": True, "num_experts": 16, "keep_window_size": 8},
+    "llama, dynamic NTK": {
+        "max_position_embeddings": 8,
+        "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
+    },
+}
+
+
+def all_families() -> list[str]:
+    """Every family of causal models that transformers has, and the variants."""
+    return sorted([*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *_VARIANTS])
+
+
+def tiny_config(name: str) -> PreTrainedConfig:
     """The config of a family, with a few layers of each kind that its default has."""
+    family = name.partition(",")[0]
     config_class = CONFIG_MAPPING[family]
-    return config_class(**_shrunk(config_class(), _OVERRIDES.get(family, {})))
+    overrides = {**_OVERRIDES.get(family, {}), **_VARIANTS.get(name, {})}
+    return config_class(**_shrunk(config_class(), overrides))
 
 
-def tiny_family(family: str, seed: int = 0) -> PreTrainedModel:
+def tiny_family(name: str, seed: int = 0) -> PreTrainedModel:
     """A tiny model in float32, evaluation mode, the same for a seed."""
     torch.manual_seed(seed)
-    config = tiny_config(family)
+    config = tiny_config(name)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(
         config, dtype=torch.float32
     )

@@ -1,0 +1,39 @@
+"""Every family of causal models in transformers, scored and compared with autograd alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.families.measure import outcome_of
+from tests.families.page import PAGE, TOLERANCE, is_wrong, read_page, row
+from tests.families.tiny import all_families
+
+# Scales a head; adapted blocks; routers in attention; stacked gates; no plain MLP.
+FEW = (
+    "cohere, norms of queries and keys", "gemma3n_text", "jetmoe", "recurrent_gemma", "xlstm",
+)  # fmt: skip
+
+
+def check(family: str) -> None:
+    """Right, or refused; and what the page says."""
+    outcome = outcome_of(family)
+    assert not is_wrong(outcome), f"{outcome.error} > {TOLERANCE}"
+    if rows := read_page():
+        assert row(outcome) == rows.get(family), f"{PAGE.name} says otherwise: make families"
+
+
+@pytest.mark.parametrize("family", FEW)
+def test_a_few_families(family: str) -> None:
+    check(family)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(set(all_families()) - set(FEW)))
+def test_family(family: str) -> None:
+    check(family)
+
+
+def test_the_page_has_every_family() -> None:
+    rows = read_page()
+    assert not rows or set(rows) == set(all_families())
+    assert not rows or sum(path != "untried" for *_, path in rows.values()) >= 180
