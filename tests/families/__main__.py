@@ -1,6 +1,6 @@
 """Measure every family and write the page; nothing is written while one is wrong.
 
-    python -m tests.families [FAMILY ...]     with names: measure these, and only print them
+python -m tests.families [FAMILY ...]     with names: measure these, and only print them
 """
 
 from __future__ import annotations

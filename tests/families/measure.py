@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from collections import Counter
@@ -18,13 +19,14 @@ from transformers import PreTrainedModel
 from declutch.data.encoding import EncodedExample, Encoder
 from declutch.data.example import Example
 from declutch.errors import DeclutchError
+from declutch.models.kinds import Kind
 from declutch.models.matrices import Coverage, find_matrices
 from declutch.scoring.score import score
 from declutch.scoring.shortlists import Scores
 from tests.conftest import build_tokenizer
 from tests.families.tiny import tiny_family
 
-KINDS = ("mlp", "attention", "router", "other")
+KINDS: tuple[Kind, ...] = ("mlp", "attention", "router", "other")
 EXAMPLES = tuple(
     Example(prompt=prompt, response=response, id=str(number))
     for number, (prompt, response) in enumerate(
@@ -37,7 +39,7 @@ EXAMPLES = tuple(
         ]
     )
 )
-_BATCH = 3
+BATCH = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def outcome_of(family: str) -> Outcome:
     """Build a family's tiny model and measure it; one that transformers can't run is untried."""
     try:
         model = tiny_family(family)
-        model(input_ids=torch.arange(7, 17)[None], use_cache=False).logits.sum().backward()
+        alone = copy.deepcopy(model)
+        alone(input_ids=torch.arange(7, 17)[None], use_cache=False).logits.sum().backward()
     except Exception as error:  # whatever a model's own code raises
         return Outcome(
             family, default_path="untried", path="untried", remarks=(_first_sentence(error),)
@@ -96,7 +99,7 @@ def measure(family: str, model: PreTrainedModel) -> Outcome:
                 scores = score(
                     model, tokenizer, {"tried": EXAMPLES}, target_modules=target,
                     prompt_format="raw", shortlist=1.0,
-                    batch_tokens=_BATCH * max(map(len, encoded)),
+                    batch_tokens=BATCH * max(map(len, encoded)),
                 )  # fmt: skip
             except DeclutchError as error:
                 paths.append("refused")
@@ -118,20 +121,22 @@ def measure(family: str, model: PreTrainedModel) -> Outcome:
 def _by_autograd(
     model: PreTrainedModel, coverage: Coverage, examples: Sequence[EncodedExample]
 ) -> dict[str, Tensor]:
-    """Mean |W·g| of each matrix from a plain pass over each example alone: no hooks, no batch."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    """Mean |W·g| of each matrix from a plain pass over each example alone: no hooks, no batch.
+
+    Each on a copy: some models remember the lengths that they have seen.
+    """
     sums = {m.name: torch.zeros(m.shape, dtype=torch.float64) for m in coverage.matrices}
     for example in examples:
-        model.zero_grad()
+        alone = copy.deepcopy(model)
+        parameters = dict(alone.named_parameters(remove_duplicate=False))
         ids = torch.tensor([example.input_ids])
-        logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        logits = alone(input_ids=ids, use_cache=False).logits[0, :-1].float()
         losses = functional.cross_entropy(logits, ids[0, 1:], reduction="none")
         losses[torch.tensor(example.loss_mask[1:])].mean().backward()
         for matrix in coverage.matrices:
             parameter = parameters[matrix.parameter]
             if parameter.grad is not None:
                 sums[matrix.name] += matrix.view(parameter.detach() * parameter.grad).abs()
-    model.zero_grad()
     return {name: total / len(examples) for name, total in sums.items()}
 
 
@@ -186,7 +191,7 @@ def _plain(text: str) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    return re.split(r"(?<=[.:])\s", " ".join(str(error).split()), maxsplit=1)[0].rstrip(":.")
+    return re.split(r"(?<=\.)\s", " ".join(str(error).split()), maxsplit=1)[0].rstrip(".")
 
 
 def _not_covered(model: nn.Module, coverage: Coverage) -> Iterator[str]:

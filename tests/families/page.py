@@ -12,7 +12,8 @@ import torch
 import transformers
 
 from declutch.files import write_text
-from tests.families.measure import EXAMPLES, KINDS, Outcome
+from tests.families.measure import BATCH, EXAMPLES, KINDS, Outcome
+from tests.families.tiny import HIDDEN
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 TOLERANCE = 1e-4
@@ -49,21 +50,28 @@ def write_page(outcomes: Sequence[Outcome], page: Path = PAGE) -> None:
     """Write the page."""
     tried = [one for one in outcomes if one.path != "untried"]
     paths = Counter(one.path for one in tried)
-    scored = [one.error for one in tried if one.error is not None]
+    largest = max(one.error for one in tried if one.error is not None)
+    untried = len(outcomes) - len(tried)
     write_text(
         page,
         f"""# Families of models
 
 What declutch does with each family of causal language models in transformers, measured on tiny
-models with random weights: a hidden size of 32, and a layer or two of each kind that the family's
-default config has. Each was scored with the default target (`mlp`) and with `all`, on
-{len(EXAMPLES)} examples of different lengths, three of them in a batch, and each matrix's scores
-were compared with autograd's on one example at a time, without hooks or padding.
+models with random weights: a hidden size of {HIDDEN}, and a layer or two of each kind that the
+family's default config has. Each was scored with the default target (`mlp`) and with `all`, on
+{len(EXAMPLES)} examples of different lengths, {BATCH} in a batch, and each matrix's scores were
+compared with autograd's on each example alone, with no hooks and no padding.
 
-Made by `make families` on {date.today()} with {versions()}. `make test-slow` makes every row
-again. Of {len(tried)} families and variants {paths["batched"]} were scored in batches, {paths["one by one"]} one
-example at a time, {paths["refused"]} refused. The largest error of all is {max(scores):.0e}.
-{len(outcomes) - len(tried)} could not be tried: transformers does not build or run them from a config and tokens alone.
+Made by `make families` on {date.today()} with {versions()}.
+`make test-slow` makes every row again, and compares.
+
+- {len(tried)} families and variants were tried. With `all`, {paths["batched"]} were scored in
+  batches, {paths["one by one"]} one example at a time, and {paths["refused"]} were refused.
+- The largest error is {largest:.0e}.
+- {untried} could not be tried: transformers does not build or train them from a config and token
+  ids alone.
+
+What the columns say:
 
 - **{" / ".join(KINDS)}**: weight matrices found of each kind; each expert counts as one.
 - **`mlp`**, **`all`**: the path that scoring takes with that target. *batched*: several examples

@@ -33,7 +33,8 @@ _NAMES: dict[int, str] = {
     2: "num_key_value_heads num_kv_heads kv_n_heads swa_num_key_value_heads linear_num_key_heads "
     "num_query_groups num_experts_per_tok num_experts_per_token moe_topk moe_top_k moe_k "
     "attn_layer_period expert_layer_period n_groups o_groups upsample_groups index_block_size",
-    8: "head_dim mamba_n_heads mamba_num_heads dim_head kv_channels attention_head_size d_head swa_head_dim "
+    8: "head_dim mamba_n_heads mamba_num_heads dim_head kv_channels "
+    "attention_head_size d_head swa_head_dim "
     "qk_nope_head_dim v_head_dim kv_lora_rank q_lora_rank o_lora_rank linear_key_head_dim "
     "linear_value_head_dim linear_head_dim index_head_dim mamba_d_head mamba_head_dim d_kv "
     "hidden_size_per_layer_input sliding_window sliding_window_size attention_chunk_size "
@@ -54,14 +55,17 @@ _NAMES: dict[int, str] = {
 _SIZES = {name: size for size, names in _NAMES.items() for name in names.split()}
 _TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _DEPTHS = (
-    "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers num_blocks "
-    "num_decoder_layers num_encoder_layers depth num_layers_per_stack n_input_layers "
-    "n_recurrent_layers n_output_layers"
-).split()
+    "num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers",
+    "num_blocks", "num_decoder_layers", "num_encoder_layers", "depth", "num_layers_per_stack",
+    "n_input_layers", "n_recurrent_layers", "n_output_layers",
+)  # fmt: skip
+# What a config would take from another size, or needs and leaves open.
 _NEEDED = (
-    "head_dim num_key_value_heads num_experts_per_tok n_routed_experts n_shared_experts"
-).split()
+    "head_dim", "num_key_value_heads", "num_experts_per_tok", "n_routed_experts",
+    "n_shared_experts",
+)  # fmt: skip
 # What a name alone does not tell.
+_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 _DOTS3 = {
     "num_key_value_heads": 4,
     "per_layer_config": {
@@ -77,7 +81,9 @@ _INDEXER = {
 }  # fmt: skip
 _OVERRIDES: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
-    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+    },
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "kv_n_heads": 2, "clip_qkv": 8.0}},
     "dory": {
         "num_hidden_layers": 6,
@@ -132,7 +138,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "doge, mixture of experts": {"is_moe": True, "num_experts": 16, "keep_window_size": 8},
     "llama, dynamic NTK": {
         "max_position_embeddings": 8,
-        "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
+        "rope_parameters": {**_ROPE, "rope_type": "dynamic", "factor": 4.0},
     },
 }
 
@@ -154,9 +160,7 @@ def tiny_family(name: str, seed: int = 0) -> PreTrainedModel:
     """A tiny model in float32, evaluation mode, the same for a seed."""
     torch.manual_seed(seed)
     config = tiny_config(name)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(
-        config, dtype=torch.float32
-    )
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     # The usual initialisation is so small that all scores would be near rounding, and gates
     # that begin at zero would hide what is behind them.
     with torch.no_grad():
@@ -170,7 +174,6 @@ def tiny_family(name: str, seed: int = 0) -> PreTrainedModel:
 def _shrunk(default: PreTrainedConfig, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments that make the default config small."""
     values = {name: value for name, value in vars(default).items() if value is not None}
-    # Without a value of its own the config would take it from another size.
     values |= {name: 1 for name in _NEEDED if vars(default).get(name, 1) is None}
     arguments: dict[str, Any] = {}
     for name, value in values.items():
