@@ -185,13 +185,15 @@ def _watched(model: nn.Module) -> Iterator[_Seen]:
 
 
 def _plain(text: str) -> str:
-    """A sentence of the log without numbers of layers, and without its consequence."""
+    """A sentence of the log without numbers, and without its consequence."""
     text = re.sub(r"(?<=\.)\d+(?=\.)", "N", text.partition(": one example at a time")[0])
-    return re.sub(r"^\d+ matrices \((.+?), \.\.\.\) are", r"\1: are", text)
+    text = re.sub(r"^\d+ matrices \((.+?), \.\.\.\) are", r"\1: are", text)
+    return re.sub(r" \([^()]* \d[^()]*\)", "", text)
 
 
 def _first_sentence(error: Exception) -> str:
-    return re.split(r"(?<=\.)\s", " ".join(str(error).split()), maxsplit=1)[0].rstrip(".")
+    first = re.split(r"(?<=\.)\s", " ".join(str(error).split()), maxsplit=1)[0]
+    return _plain(first.rstrip("."))
 
 
 def _not_covered(model: nn.Module, coverage: Coverage) -> Iterator[str]:

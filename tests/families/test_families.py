@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from declutch.models.forward import collate, token_losses
-from tests.families.measure import outcome_of
+from tests.families.measure import measure, outcome_of
 from tests.families.page import PAGE, TOLERANCE, is_wrong, read_page, row
-from tests.families.tiny import all_families, tiny_family
+from tests.families.tiny import HIDDEN, all_families, tiny_family
 from tests.scoring.test_importance import make_examples
 
 # Scales a head; adapted blocks; routers in attention; stacked gates; no plain MLP.
@@ -35,6 +38,31 @@ def test_a_few_families(family: str) -> None:
 @pytest.mark.parametrize("family", sorted(set(all_families()) - set(FEW)))
 def test_family(family: str) -> None:
     check(family)
+
+
+class Attending(nn.Module):
+    """A decoder block of PyTorch's own attention, whose weights no module of their own applies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(HIDDEN, 2, batch_first=True)
+        self.mlp = nn.Linear(HIDDEN, HIDDEN)
+
+    def forward(self, hidden: Tensor, **_: Any) -> Tensor:
+        later = torch.ones(hidden.shape[1], hidden.shape[1]).triu(1).bool()
+        attended, _ = self.self_attn(hidden, hidden, hidden, attn_mask=later, need_weights=False)
+        return hidden + self.mlp(hidden + attended)
+
+
+@pytest.mark.slow
+def test_pytorch_s_attention() -> None:
+    model = tiny_family("llama")
+    torch.manual_seed(1)
+    model.model.layers = nn.ModuleList(Attending() for _ in range(2))
+    outcome = measure("PyTorch's own", model.eval())
+    assert outcome.matrices == (2, 4, 0, 0)
+    assert not is_wrong(outcome)
+    assert outcome.path == "one by one"
 
 
 @torch.no_grad()
