@@ -108,13 +108,14 @@ def measure(family: str, model: PreTrainedModel) -> Outcome:
         paths.append("batched" if seen.sizes[-1] > 1 else "one by one")
         reasons = [_plain(message) for message in seen.messages] or reasons
         errors.append(_largest_error(scores, expected))
+    left_out = () if paths[-1] == "refused" else _not_covered(model, coverage)
     return Outcome(
         family=family,
         matrices=tuple(counts[kind] for kind in KINDS),
         default_path=paths[0],
         path=paths[1],
         error=max(errors, default=None),
-        remarks=tuple(dict.fromkeys([*remarks, *reasons, *_not_covered(model, coverage)])),
+        remarks=tuple(dict.fromkeys([*remarks, *reasons, *left_out])),
     )
 
 

@@ -140,6 +140,17 @@ _VARIANTS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 8,
         "rope_parameters": {**_ROPE, "rope_type": "dynamic", "factor": 4.0},
     },
+    "phi3, longrope across its switch": {
+        "original_max_position_embeddings": 8,
+        "rope_parameters": {
+            **_ROPE,
+            "rope_type": "longrope",
+            "short_factor": [1.0] * 4,
+            "long_factor": [1.0, 2.0, 4.0, 8.0],
+            "original_max_position_embeddings": 8,
+        },
+    },
+    "xlm, causal": {"causal": True},
 }
 
 
