@@ -51,7 +51,8 @@ class Attending(nn.Module):
     def forward(self, hidden: Tensor, **_: Any) -> Tensor:
         later = torch.ones(hidden.shape[1], hidden.shape[1]).triu(1).bool()
         attended, _ = self.self_attn(hidden, hidden, hidden, attn_mask=later, need_weights=False)
-        return hidden + self.mlp(hidden + attended)
+        after: Tensor = hidden + self.mlp(hidden + attended)
+        return after
 
 
 @pytest.mark.slow
