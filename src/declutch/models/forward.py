@@ -172,6 +172,8 @@ def _head_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[Callab
     def gather(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         nonlocal done
         hidden = args[0]
+        if hidden.ndim != 3:  # ProphetNet's head sees several streams of each example
+            return args
         done = True
         picked = hidden[rows.to(hidden.device), columns.to(hidden.device)]
         return (picked.unsqueeze(0), *args[1:])
