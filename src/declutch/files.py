@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -135,6 +135,25 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path there; hidden ones excepted."""
+    found = {}
+    for path in sorted(Path(folder).rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            found[name.as_posix()] = sha256_file(path)
+    return found
+
+
+def changed_files(folder: Path, hashes: Mapping[str, str]) -> list[str]:
+    """Which of the files that :func:`hash_files` saw have other bytes now, or are gone."""
+    return [
+        name
+        for name, known in hashes.items()
+        if not (Path(folder) / name).is_file() or sha256_file(Path(folder) / name) != known
+    ]
 
 
 def sha256_json(value: Any) -> str:

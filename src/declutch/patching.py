@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,12 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch
-from declutch.files import atomic_path, sha256_json, write_json
+from declutch.files import atomic_path, write_json
 from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.matrices import WeightMatrix, resolve
 from declutch.records import Record, read_record
 from declutch.scoring.shortlists import Shortlist, gather
+from declutch.seals import seal
 from declutch.versions import versions
 
 FORMAT_VERSION = 1
@@ -345,16 +345,8 @@ class Patch:
         return Patch(info, self.indices, self.original)
 
     def _checksum(self) -> str:
-        # Not what may be worded anew; and a field that a later version adds must not change it.
-        facts = self.info.model_dump(
-            mode="json", exclude={"checksum", "versions", "notes"}, exclude_defaults=True
-        )
-        digest = sha256(sha256_json(facts).encode())
-        for name in sorted(self.indices):
-            digest.update(name.encode())
-            digest.update(self.indices[name].numpy().tobytes())
-            digest.update(float_bits(self.original[name]).numpy().tobytes())
-        return digest.hexdigest()
+        parts = ((name, (self.indices[name], self.original[name])) for name in sorted(self.indices))
+        return seal(self.info, parts, without=("checksum", "versions", "notes"))
 
     # --- for people ---------------------------------------------------------------------
 

@@ -13,11 +13,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
+from declutch.data.names import CONTROL
 from declutch.errors import DataError, FileFormatError, SettingsError
 from declutch.locating import locate
 from declutch.models.matrices import find_matrices
 from declutch.scoring.score import score
-from declutch.scoring.shortlists import CONTROL, Scores
+from declutch.scoring.shortlists import Scores
 from tests.scoring.test_importance import brute_force
 
 WORDS = ["the", "quick", "brown", "fox", "tells", "a", "secret", "to", "lazy", "dog"]

@@ -22,6 +22,7 @@ from declutch.data.encoding import (
 )
 from declutch.data.example import Example
 from declutch.data.loading import LoadedData, examples_sha256, load_examples
+from declutch.data.names import CONTROL
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.models.identity import MatrixInfo, ModelInfo, describe
@@ -33,7 +34,6 @@ from declutch.scoring.memory import Plan, hold_no_freed_memory, make_plan
 from declutch.scoring.methods import Method, get_method
 from declutch.scoring.partial import Partial, read_plan, write_plan
 from declutch.scoring.shortlists import (
-    CONTROL,
     DimensionInfo,
     Scores,
     ScoresInfo,
