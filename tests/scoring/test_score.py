@@ -120,6 +120,15 @@ def test_finished_dimensions_are_not_scored_again(
             assert torch.equal(shortlist.scores, fresh.shortlists[name][matrix].scores)
 
 
+def test_allowing_fewer_does_not_make_other_scores(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    one = {"fairness": DATA["fairness"]}
+    first = score(tiny_llama, tiny_tokenizer, one, out=tmp_path)
+    second = score(tiny_llama, tiny_tokenizer, one, out=tmp_path, allow_fewer=True)
+    assert second.info == first.info
+
+
 def test_changed_settings_are_refused_by_name(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
@@ -133,6 +142,8 @@ def test_changed_settings_are_refused_by_name(
         )
     with pytest.raises(SettingsError, match="statistic of fairness was 'abs' and is now 'contr"):
         score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64, contrast=("fairness",))
+    with pytest.raises(SettingsError, match="dtype was 'float32' and is now 'bfloat16'"):
+        score(tiny_llama.bfloat16(), tiny_tokenizer, one, out=tmp_path, max_length=64)
     with torch.no_grad():
         next(tiny_llama.parameters()).mul_(2)
     with pytest.raises(SettingsError, match="model was"):

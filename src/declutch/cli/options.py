@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
 
 MODEL = Group("Model", sort_key=10)
@@ -336,21 +337,16 @@ def named_sources(values: Sequence[str], flag: str) -> dict[str, str]:
     """``NAME=SOURCE`` pairs as a mapping.
 
     Raises:
-        SettingsError: one has no name, or a name comes twice.
+        SettingsError: one has no name or one that can't be, or a name comes twice.
     """
     found: dict[str, str] = {}
     for value in values:
         name, equals, source = value.partition("=")
-        if (
-            not equals
-            or not name
-            or not source
-            or not name.replace("-", "").replace("_", "").isalnum()
-        ):
+        if not equals or not source:
             raise SettingsError(
-                f"{flag} «{value}»: write NAME=SOURCE, for example fairness=data/fairness.csv "
-                "(a name is letters, digits, - and _)."
+                f"{flag} «{value}»: write NAME=SOURCE, for example fairness=data/fairness.csv."
             )
+        check_dimension_name(name)
         if name in found:
             raise SettingsError(f"{flag} names «{name}» twice.")
         found[name] = source

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from declutch.data.example import Example
+from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
 from declutch.files import sha256_json
 
@@ -261,6 +262,7 @@ def _suite_of_source(dimension: str, reference: str, *, harmless: bool) -> Suite
     from declutch.data.loading import load_examples
     from declutch.data.sources import Source
 
+    check_dimension_name(dimension)
     source = Source.parse(reference)
     loaded = load_examples(source, num_samples=None, require_response=False)
     prompts: dict[str, PromptItem] = {}

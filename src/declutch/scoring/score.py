@@ -22,7 +22,7 @@ from declutch.data.encoding import (
 )
 from declutch.data.example import Example
 from declutch.data.loading import LoadedData, examples_sha256, load_examples
-from declutch.data.names import CONTROL
+from declutch.data.names import CONTROL, check_dimension_name
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.models.identity import MatrixInfo, ModelInfo, describe
@@ -122,7 +122,7 @@ def _score(
     model_info: ModelInfo | None,
     team: Team,
 ) -> Scores:
-    methods = {name: _method(name, settings, data) for name in data}
+    methods = {check_dimension_name(name): _method(name, settings, data) for name in data}
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
     loaded = {name: _load(value, settings) for name, value in data.items()}
@@ -148,8 +148,7 @@ def _score(
         return scores
     kept = out / "partial" if out else None
     key = {
-        "model": info.model.fingerprint,
-        "settings": info.settings,
+        **_compared(info),
         "data": {name: [one.sha256, statistics[name]] for name, one in loaded.items()},
         "memory_limit": memory_limit,
         "batch_tokens": batch_tokens,
@@ -178,7 +177,7 @@ def _score(
         job = Job(
             name, model, methods[name], plan, one.examples, one.signs, one.count, settings.shortlist
         )
-        partial_key = {"model": info.model.fingerprint, "settings": info.settings, **job.key()}
+        partial_key = {**_compared(info), **job.key()}
         partial = Partial(kept, partial_key, checkpoint_interval)
         shortlists = score_dimension(job, team, partial)
         seconds = time.monotonic() - started
@@ -296,6 +295,16 @@ def _dimension_info(
     )
 
 
+def _compared(info: ScoresInfo) -> dict[str, Any]:
+    """What all dimensions of one folder have in common.
+
+    Not whether fewer examples would have been allowed: those that were used are compared.
+    """
+    facts = {**info.settings, "model": info.model.fingerprint, "dtype": info.model.dtype}
+    del facts["allow_fewer"]
+    return facts
+
+
 def _continue(
     out: Path, info: ScoresInfo, loaded: Mapping[str, _Loaded], statistics: Mapping[str, str]
 ) -> Scores:
@@ -303,8 +312,7 @@ def _continue(
     if not (out / "scores.json").exists():
         return Scores(info)
     before = read_info(out)
-    then = {**before.settings, "model": before.model.fingerprint}
-    now = {**info.settings, "model": info.model.fingerprint}
+    then, now = _compared(before), _compared(info)
     for name, one in loaded.items():
         if name in before.dimensions:
             then[f"data of {name}"] = before.dimensions[name].sha256
