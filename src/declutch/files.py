@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,9 @@ from declutch.errors import FileFormatError
 # The only way to read the mask is to set it; at import no other thread is there to mind.
 _UMASK = os.umask(0)
 os.umask(_UMASK)
+
+
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part(\.[^.]+)?")
 
 
 @contextlib.contextmanager
@@ -38,6 +42,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed process left; only while no other one writes."""
+    for path in Path(folder).iterdir():
+        if path.is_file() and _LEFTOVER.fullmatch(path.name):
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,24 +17,24 @@ from declutch.evaluation.awareness import (
     reply_metrics,
     suite_keys,
 )
-from declutch.evaluation.capability_tasks import capability_tasks, is_capability_suite
+from declutch.evaluation.checking import check_evaluation, split_suites
 from declutch.evaluation.decoding import Decoding
 from declutch.evaluation.dependence import (
     ROWS_FILE,
     Pairing,
     dependence_metrics,
-    paired_prompts,
     suite_dependence,
 )
-from declutch.evaluation.judges import Judge, get_judge
+from declutch.evaluation.judges import Judge
 from declutch.evaluation.margin import MarginRow, margin_metrics, margins
 from declutch.evaluation.perplexity import PerplexityRow, passage_nll, perplexity_metrics
 from declutch.evaluation.replies import ReplyEngine, TransformersEngine
 from declutch.evaluation.results import Metric, ModelRecord, PatchRecord, Results
 from declutch.evaluation.store import ReplyStore, kept_rows
-from declutch.evaluation.suites import Suite, load_suites
+from declutch.evaluation.suites import Suite
 from declutch.evaluation.wording import replies_by_dimension, wording_metrics
 from declutch.files import write_jsonl
+from declutch.locks import locks_out
 from declutch.progress import log
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _PASSAGES = "general"
 NOT_READ = "not read"
 
 
+@locks_out
 def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -95,13 +96,11 @@ def evaluate(
         DataError: a prompt or pair can't be used.
         PatchMismatch: the patch is another model's.
     """
-    references, tasks = split_suites(suite, capability)
-    chosen = _prompt_suite(references, tasks).limited(limit)
-    asked = _judges(judges)
     # What can be wrong with these is found before the long work.
-    capability_tasks(tasks, limit if capability_limit is None else capability_limit)
-    if dependence is not None:
-        paired_prompts(chosen)
+    chosen, tasks, asked = check_evaluation(
+        suite, judges, limit=limit, capability=capability, capability_limit=capability_limit,
+        dependence=dependence, batch_size=batch_size,
+    )  # fmt: skip
     directory = Path(out) if out is not None else None
     engine = TransformersEngine(
         model,
@@ -156,6 +155,7 @@ def evaluate(
     )  # fmt: skip
 
 
+@locks_out
 def evaluate_engine(
     engine: ReplyEngine,
     suite: str | Suite | Iterable[str | Suite] = "bundled",
@@ -186,8 +186,7 @@ def evaluate_engine(
             f"{', '.join(tasks)}: capability needs the model's weights. Leave it out, or evaluate "
             "the model with --engine transformers."
         )
-    chosen = load_suites(references).limited(limit)
-    asked = _judges(judges)
+    chosen, _, asked = check_evaluation(references, judges, limit=limit)
     directory = Path(out) if out is not None else None
     identity = (
         model
@@ -213,20 +212,6 @@ def evaluate_engine(
         identity, None, chosen, engine, asked, metrics, directory,
         {**content, "limit": limit, "seed": seed}, [note],
     )  # fmt: skip
-
-
-def split_suites(
-    suite: str | Suite | Iterable[str | Suite], capability: Sequence[str]
-) -> tuple[list[str | Suite], list[str]]:
-    """Suites of prompts, and capability tasks, which may be given among the suites too."""
-    references = [suite] if isinstance(suite, str | Suite) else list(suite)
-    tasks = [each for each in references if isinstance(each, str) and is_capability_suite(each)]
-    return [each for each in references if each not in tasks], [*tasks, *capability]
-
-
-def _prompt_suite(references: Sequence[str | Suite], tasks: Sequence[str]) -> Suite:
-    """The suite of prompts; an empty one where only capability is asked for."""
-    return Suite("none") if tasks and not references else load_suites(references)
 
 
 def _judged(judges: Sequence[Judge], suite: Suite, store: ReplyStore, seed: int) -> list[Metric]:
@@ -314,16 +299,6 @@ def _capability(
     from declutch.evaluation.capability import evaluate_capability
 
     return evaluate_capability(model, tokenizer, tasks, **options)
-
-
-def _judges(references: Sequence[str | Judge]) -> list[Judge]:
-    if isinstance(references, str):
-        references = [references]
-    judges = [get_judge(each) if isinstance(each, str) else each for each in references]
-    names = [judge.name for judge in judges]
-    if len(set(names)) < len(names):
-        raise SettingsError(f"--judge names a judge twice: {', '.join(names)}.")
-    return judges
 
 
 def _identity(model: Any, info: ModelInfo | None, fingerprint: str | None) -> ModelRecord:

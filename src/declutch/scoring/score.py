@@ -25,6 +25,7 @@ from declutch.data.loading import LoadedData, examples_sha256, load_examples
 from declutch.data.names import CONTROL, check_dimension_name
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
+from declutch.locks import FolderLock
 from declutch.models.identity import MatrixInfo, ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
 from declutch.scoring.contrast import encode_pairs
@@ -97,17 +98,22 @@ def score(
     writes, and all return the same.
 
     Raises:
-        SettingsError: ``out`` holds scores made with other settings.
+        SettingsError: ``out`` holds scores made with other settings, or another process writes
+            there.
         DataError, ModelError, OutOfMemory: see the modules named ``data``, ``models``, ``memory``.
         DeclutchError: another process has ended.
     """
     settings = settings or ScoreSettings(**options)
+    lock = FolderLock(out or None)
     with session() as team:
         team.look_at(model)
-        return _score(
-            model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
-            Path(out) if out else None, model_info, team,
-        )  # fmt: skip
+        try:
+            return _score(
+                model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
+                Path(out) if out else None, model_info, team, lock,
+            )  # fmt: skip
+        finally:
+            lock.release()
 
 
 def _score(
@@ -121,6 +127,7 @@ def _score(
     out: Path | None,
     model_info: ModelInfo | None,
     team: Team,
+    lock: FolderLock,
 ) -> Scores:
     methods = {check_dimension_name(name): _method(name, settings, data) for name in data}
     coverage = find_matrices(model, settings.target_modules)
@@ -140,6 +147,7 @@ def _score(
     )
     _agree(team, info, loaded)
     statistics = {name: _statistic(name, settings) for name in data}
+    team.on_main(lock.acquire)
     scores = team.on_main(lambda: _continue(out, info, loaded, statistics) if out else Scores(info))
     if CONTROL not in scores.shortlists:
         scores.shortlists[CONTROL] = _controls(model, coverage, settings)
