@@ -143,7 +143,9 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_shortlist_is_not_loaded(change: Callable[[Tensors], None], tmp_path: Path) -> None:
+def test_a_changed_shortlist_is_not_loaded(
+    change: Callable[[Tensors], None], tmp_path: Path
+) -> None:
     some_scores().save(tmp_path)
     assert Scores.load(tmp_path).dimensions == ("fairness", "privacy")
     path = tmp_path / "shortlists.safetensors"

@@ -200,8 +200,8 @@ class Scores:
 
 def _damaged(path: Path, reason: str) -> FileFormatError:
     return FileFormatError(
-        f"{path} is damaged, incomplete or changed ({reason}). Take both files from one place, or "
-        "score again into a new folder."
+        f"{path} is damaged, incomplete or changed ({reason}). Put back what was there, or remove "
+        f"{path.parent} and score again."
     )
 
 
