@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -49,6 +50,13 @@ def remove_leftovers(folder: Path) -> None:
     for path in Path(folder).iterdir():
         if path.is_file() and _LEFTOVER.fullmatch(path.name):
             path.unlink()
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Remove what a killed process left of a folder that it wrote by :func:`atomic_path`."""
+    for other in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        if other.is_dir() and _LEFTOVER.fullmatch(other.name):
+            shutil.rmtree(other)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from filelock import FileLock, Timeout
 
 from declutch.errors import SettingsError
-from declutch.files import remove_leftovers
+from declutch.files import remove_leftovers, remove_leftovers_of
 
 LOCK_FILE = ".lock"
 
@@ -44,10 +44,7 @@ class FolderLock:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise SettingsError(
-                f"Another process is writing to {self._folder}. Wait for it to end, or give "
-                "another -o."
-            ) from error
+            raise _taken(self._folder) from error
         except OSError as error:
             raise SettingsError(
                 f"{self._folder} can't be written to: {error.strerror or error}. Give another -o."
@@ -77,6 +74,35 @@ def locked(folder: Path | str | None) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def locked_beside(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder that comes whole under its name, so that none can be in it.
+
+    The temporary folders that a killed process left beside it are removed.
+
+    Raises:
+        SettingsError: another process is writing it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}{LOCK_FILE}"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise _taken(folder) from error
+    try:
+        remove_leftovers_of(folder)
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _taken(folder: Path) -> SettingsError:
+    return SettingsError(
+        f"Another process is writing to {folder}. Wait for it to end, or give another -o."
+    )
 
 
 def locks_out(function: Callable[P, T]) -> Callable[P, T]:

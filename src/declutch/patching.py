@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch
+from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch, SettingsError
 from declutch.files import atomic_path, write_json
 from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
 from declutch.models.identity import MatrixInfo, ModelInfo
@@ -296,9 +296,15 @@ class Patch:
 
     # --- on disk ------------------------------------------------------------------------
 
-    def save(self, folder: Path | str) -> Path:
-        """Write ``patch.safetensors`` and ``patch.json``, each whole or not at all."""
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
+        """Write ``patch.safetensors`` and ``patch.json``, each whole or not at all.
+
+        Raises:
+            SettingsError: another patch is there, and ``overwrite`` was not asked for.
+        """
         folder = Path(folder)
+        if not overwrite:
+            self._spare_another(folder)
         tensors = {}
         for name, indices in self.indices.items():
             tensors[f"{name}/indices"] = indices.contiguous()
@@ -307,6 +313,19 @@ class Patch:
             save_file(tensors, temporary)
         write_json(folder / "patch.json", self.info.model_dump(mode="json"))
         return folder
+
+    def _spare_another(self, folder: Path) -> None:
+        """A patch holds the original values: it may be the only way back to a model."""
+        there = [name for name in ("patch.json", "patch.safetensors") if (folder / name).exists()]
+        if not there:
+            return
+        with contextlib.suppress(FileFormatError):
+            if Patch.load(folder).info.checksum == self.info.checksum:
+                return
+        raise SettingsError(
+            f"{folder} holds another patch, and with it the original values of a model. Give "
+            "another -o, or --overwrite if no model carries that patch."
+        )
 
     @classmethod
     def load(cls, folder: Path | str) -> Patch:

@@ -43,21 +43,27 @@ class Request:
         return self._with_weights() if self.engine.engine == "transformers" else self._replies()
 
     def _with_weights(self) -> Results:
+        from declutch.evaluation.checking import check_evaluation
         from declutch.evaluation.evaluate import evaluate
         from declutch.models.loading import load_model
 
         chosen, decoding = evaluate_settings(self.evaluation), self._decoding()
+        asked = check_evaluation(
+            chosen.suite, chosen.judge, limit=chosen.limit, capability=self.capability,
+            capability_limit=self.capability_limit, dependence=self.dependence,
+            batch_size=chosen.batch_size,
+        )  # fmt: skip
         loaded = load_model(self.model, model_options(self.load))
         return evaluate(
             loaded.model,
             loaded.tokenizer,
-            chosen.suite,
-            judges=chosen.judge,
+            asked.suite,
+            judges=asked.judges,
             out=self.output,
             decoding=decoding,
             batch_size=chosen.batch_size,
             limit=chosen.limit,
-            capability=self.capability,
+            capability=asked.tasks,
             capability_limit=self.capability_limit,
             dependence=self.dependence,
             seed=self.decoding.seed,
@@ -67,6 +73,7 @@ class Request:
 
     def _replies(self) -> Results:
         """What can be measured without the weights."""
+        from declutch.evaluation.checking import check_evaluation, split_suites
         from declutch.evaluation.evaluate import evaluate_engine
 
         name = self.engine.engine
@@ -76,13 +83,15 @@ class Request:
                 f"a patched checkpoint first: declutch apply MODEL {self.patch} -o DIR, and "
                 "evaluate that."
             )
-        if self.capability or self.dependence:
-            flag = "--capability" if self.capability else "--dependence"
+        chosen = evaluate_settings(self.evaluation)
+        references, tasks = split_suites(chosen.suite, self.capability)
+        if tasks or self.dependence:
+            flag = f"--capability {tasks[0]}" if tasks else "--dependence"
             raise SettingsError(
                 f"{flag} needs the model's weights, and --engine {name} does not show them. "
                 "Measure it with --engine transformers, into a folder of its own."
             )
-        chosen = evaluate_settings(self.evaluation)
+        check_evaluation(references, chosen.judge, limit=chosen.limit)
         engine, record = self._server() if name == "server" else self._vllm()
         return evaluate_engine(
             engine,

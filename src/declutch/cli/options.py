@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
@@ -21,10 +21,29 @@ GUARDS = Group("Guards", sort_key=15)
 OUTPUT = Group("Output", sort_key=16)
 DANGEROUS = Group("Dangerous", sort_key=17)
 
+
+def _path(_: object, tokens: Sequence[Token]) -> Path:
+    return Path(tokens[0].value).expanduser()
+
+
+def _model(_: object, tokens: Sequence[Token]) -> str:
+    """A folder by its plain name, so that a slash at its end makes no other model of it."""
+    value = tokens[0].value
+    folder = Path(value).expanduser()
+    return str(folder) if folder.is_dir() else value
+
+
+# A shell leaves a «~» in quotes, after «=» or in a configuration file to the program.
+A_PATH = Parameter(converter=_path)
 ModelArgument = Annotated[
-    str, Parameter(help="A folder, a hub id, a .gguf file, or «demo».", show_default=False)
+    str,
+    Parameter(
+        help="A folder, a hub id, a .gguf file, or «demo».", show_default=False, converter=_model
+    ),
 ]
-Out = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)]
+Out = Annotated[
+    Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)
+]
 Couple = Annotated[
     list[str],
     Parameter(

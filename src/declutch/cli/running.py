@@ -69,6 +69,7 @@ def _take_config(app: App, tokens: list[str]) -> list[str]:
         else:
             rest.append(token)
     if path is not None:
+        path = str(Path(path).expanduser())
         if not Path(path).is_file():
             raise SettingsError(f"--config: there is no file «{path}».")
         app.config = (Yaml(path, must_exist=True, use_commands_as_keys=False),)
