@@ -69,6 +69,7 @@ def test_another_patch_is_not_written_over_unasked(
         ["--judge", "nobody"], ["--suite", "nowhere"], ["--batch-size", 0], ["--limit", 0],
         ["--max-new-tokens", 0], ["--capability", "nowhere.yaml"], ["--guard", "perplexity"],
         ["--capability", "wikitext=nowhere.txt"], ["--guard", "perplexity<=1.02x"],
+        ["--guard", "perplexty<=20"], ["--guard", "awareness/fairness/nobody>=0.5"],
     ],
 )  # fmt: skip
 def test_what_is_asked_of_an_evaluation_is_checked_before_the_model_is_loaded(
@@ -78,3 +79,19 @@ def test_what_is_asked_of_an_evaluation_is_checked_before_the_model_is_loaded(
     assert call("evaluate", tmp_path / "no" / "model", *wrong, "-o", tmp_path / "out", "-q") == 2
     assert "no such folder" not in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "perplexity", "fairness", "awareness/privacy", "over_refusal", "margin/fairness",
+        "capability/wikitext", "margin_positive", "wording/fairness/sorry", "agreement", "cut",
+    ],
+)  # fmt: skip
+def test_a_guard_on_what_is_measured_is_let_through(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").write_text("a")
+    options = ["--capability", f"wikitext={tmp_path / 'text'}", "--guard", f"{name}<=0.5"]
+    assert call("evaluate", tmp_path / "no" / "model", *options, "-o", tmp_path / "out", "-q") == 2
+    assert "no such folder" in " ".join(capsys.readouterr().err.split())

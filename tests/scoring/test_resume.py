@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from declutch.errors import FileFormatError
 from declutch.files import read_json, write_json
-from declutch.scoring.partial import Partial, Progress
+from declutch.scoring.partial import Partial, Progress, read_plan, write_plan
 from declutch.scoring.shortlists import Shortlist
 
 ROOT = Path(__file__).parents[2]
@@ -190,6 +190,17 @@ def test_a_file_that_a_killed_process_did_not_name_is_not_read(tmp_path: Path) -
     assert set(found.shortlists) == {"z"}
     partial.save(found, states)
     assert not (tmp_path / "shortlists-2.safetensors").exists()
+
+
+def test_a_changed_plan_is_not_followed(tmp_path: Path) -> None:
+    write_plan(tmp_path, {"job": 1}, {"groups": [["a"], ["b"]], "batch_tokens": 8})
+    assert read_plan(tmp_path, {"job": 2}) is None
+    assert read_plan(tmp_path, {"job": 1}) == {"groups": [["a"], ["b"]], "batch_tokens": 8}
+    say_plan = read_json(tmp_path / "plan.json")
+    say_plan["plan"]["groups"] = [["a"]]
+    write_json(tmp_path / "plan.json", say_plan)
+    with pytest.raises(FileFormatError, match=r"plan\.json was changed"):
+        read_plan(tmp_path, {"job": 1})
 
 
 def test_it_is_due_by_the_interval(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def evaluate(
         dependence=dependence,
         engine=engine,
         load=load,
+        guards=asked,
     )
     results, comparison = guard_results(
         request.run(), output, asked, baseline, guards.guard_mode, decoding.seed

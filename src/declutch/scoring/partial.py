@@ -20,14 +20,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from declutch.errors import FileFormatError
-from declutch.files import atomic_path, changed_files, hash_files, sha256_file, write_json
+from declutch.files import (
+    atomic_path,
+    changed_files,
+    hash_files,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 from declutch.records import Record, read_record
 from declutch.scoring.shortlists import PARTS, Shortlist, differences
 
 log = logging.getLogger("declutch")
 
 FORMAT_VERSION = 2  # 2: hashes of the files
-PLAN_VERSION = 1
+PLAN_VERSION = 2  # 2: a hash
 
 
 class PartialInfo(Record):
@@ -48,6 +55,7 @@ class PlanInfo(Record):
     format_version: int = PLAN_VERSION
     key: dict[str, Any]
     plan: dict[str, Any]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -220,15 +228,21 @@ def _damaged(folder: Path, reason: str) -> FileFormatError:
 
 
 def read_plan(folder: Path | None, key: dict[str, Any]) -> dict[str, Any] | None:
-    """The plan that an earlier start of the same job made."""
+    """The plan that an earlier start of the same job made.
+
+    Raises:
+        FileFormatError: it is damaged.
+    """
     if folder is None or not (folder / "plan.json").exists():
         return None
     info = read_record(folder / "plan.json", PlanInfo, PLAN_VERSION)
+    if info.sha256 != sha256_json([info.key, info.plan]):
+        raise _damaged(folder, "plan.json was changed")
     return None if list(differences(info.key, key)) else info.plan
 
 
 def write_plan(folder: Path | None, key: dict[str, Any], plan: dict[str, Any]) -> None:
     """Keep a plan for the next start."""
     if folder is not None:
-        info = PlanInfo(key=key, plan=plan)
+        info = PlanInfo(key=key, plan=plan, sha256=sha256_json([key, plan]))
         write_json(folder / "plan.json", info.model_dump(mode="json"))
