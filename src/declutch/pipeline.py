@@ -28,7 +28,7 @@ from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoi
 from declutch.patching import Patch
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import ScoreSettings, score
-from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder
+from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,6 +115,7 @@ def run(
         check_dimension_name(name): Source.parse(source)
         for name, source in {**settings.couple, **settings.exclude}.items()
     }
+    refuse_other(out)
     with locked(out):
         return _run(settings, out, data, asked, memory_limit, checkpoint_interval)
 

@@ -83,27 +83,16 @@ class RunFolder:
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+        refuse_other(out)
         self.out = out
         stages: dict[str, StageRecord] = {}
-        if (out / RUN_FILE).exists():
-            stages = self._read()
+        new = not (out / RUN_FILE).exists()
+        if not new:
+            stages = read_record(out / RUN_FILE, RunRecord, FORMAT_VERSION).stages
             log.info("Going on with the run in %s", out)
-        elif _filled(out):
-            raise SettingsError(
-                f"{out} exists, is not empty and holds no run. Give another -o, or remove it."
-            )
         self._record = RunRecord(settings=dict(settings), stages=stages)
-        self._write()
-
-    def _read(self) -> dict[str, StageRecord]:
-        path = self.out / RUN_FILE
-        value = read_json(path)
-        if isinstance(value, dict) and "judges" in value:
-            raise SettingsError(
-                f"{self.out} holds an evaluation, not a run. Give another -o, and leave it as it "
-                "is."
-            )
-        return read_record(path, RunRecord, FORMAT_VERSION).stages
+        if new:  # else it is written with the first stage that is made
+            self._write()
 
     def check(self, stage: Stage, made_from: Mapping[str, Any]) -> None:
         """See that a finished stage was made from these, of all that it was made from.
@@ -176,6 +165,26 @@ class RunFolder:
 
     def _write(self) -> None:
         write_json(self.out / RUN_FILE, self._record.model_dump(mode="json"))
+
+
+def refuse_other(out: Path) -> None:
+    """Refuse a folder that holds something else than a run.
+
+    Raises:
+        SettingsError: it does.
+        FileFormatError: its ``run.json`` is damaged.
+    """
+    path = out / RUN_FILE
+    if path.exists():
+        value = read_json(path)
+        if isinstance(value, dict) and "judges" in value:
+            raise SettingsError(
+                f"{out} holds an evaluation, not a run. Give another -o, and leave it as it is."
+            )
+    elif _filled(out):
+        raise SettingsError(
+            f"{out} exists, is not empty and holds no run. Give another -o, or remove it."
+        )
 
 
 def _filled(folder: Path) -> bool:
