@@ -63,6 +63,16 @@ def test_another_patch_is_not_written_over_unasked(
     assert (home / "patch" / "patch.safetensors").exists()
 
 
+def test_a_judge_is_not_fitted_over_what_is_there(
+    data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    sources = ["--aware", f"a={data['fairness']}", "--unaware", f"a={data['privacy']}"]
+    assert call("judge", "fit", *sources, "-o", tmp_path, "-q") == 2
+    assert "exists and is not empty" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
