@@ -15,12 +15,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from declutch.data.names import CONTROL
 from declutch.errors import DataError, SettingsError, ShortlistTooShort
 from declutch.locating import important, locate
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.patching import Patch
 from declutch.scoring.shortlists import (
-    CONTROL,
     DimensionInfo,
     Scores,
     ScoresInfo,

@@ -475,7 +475,7 @@ def test_changed_shapes_and_fingerprint_are_found(llama: PreTrainedModel, tmp_pa
     matrices.popitem()
     model = {**facts["model"], "fingerprint": "0" * 64}
     for changes in ({"matrices": matrices}, {"model": model}):
-        patch.save(tmp_path)
+        patch.save(tmp_path, overwrite=True)
         edit_json(tmp_path, **changes)
         with pytest.raises(FileFormatError, match="checksum differs"):
             Patch.load(tmp_path)
@@ -532,7 +532,7 @@ def test_missing_and_damaged_files(llama: PreTrainedModel, tmp_path: Path) -> No
     (tmp_path / "patch.json").write_text("{")
     with pytest.raises(FileFormatError, match="not valid JSON"):
         Patch.load(tmp_path)
-    make_patch(llama).save(tmp_path)
+    make_patch(llama).save(tmp_path, overwrite=True)
     (tmp_path / "patch.safetensors").unlink()
     with pytest.raises(FileFormatError, match="missing or damaged"):
         Patch.load(tmp_path)

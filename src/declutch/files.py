@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +19,9 @@ from declutch.errors import FileFormatError
 # The only way to read the mask is to set it; at import no other thread is there to mind.
 _UMASK = os.umask(0)
 os.umask(_UMASK)
+
+
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part(\.[^.]+)?")
 
 
 @contextlib.contextmanager
@@ -38,6 +43,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed process left; only while no other one writes."""
+    for path in Path(folder).iterdir():
+        if path.is_file() and _LEFTOVER.fullmatch(path.name):
+            path.unlink()
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Remove what a killed process left of a folder that it wrote by :func:`atomic_path`."""
+    for other in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        if other.is_dir() and _LEFTOVER.fullmatch(other.name):
+            shutil.rmtree(other)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -135,6 +154,25 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path there; hidden ones excepted."""
+    found = {}
+    for path in sorted(Path(folder).rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            found[name.as_posix()] = sha256_file(path)
+    return found
+
+
+def changed_files(folder: Path, hashes: Mapping[str, str]) -> list[str]:
+    """Which of the files that :func:`hash_files` saw have other bytes now, or are gone."""
+    return [
+        name
+        for name, known in hashes.items()
+        if not (Path(folder) / name).is_file() or sha256_file(Path(folder) / name) != known
+    ]
 
 
 def sha256_json(value: Any) -> str:

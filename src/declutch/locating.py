@@ -17,11 +17,12 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from declutch.data.names import CONTROL
 from declutch.errors import SettingsError, ShortlistTooShort
 from declutch.models.identity import MatrixInfo
 from declutch.models.matrices import target_filter
 from declutch.patching import Patch, PatchInfo
-from declutch.scoring.shortlists import CONTROL, Scores, Shortlist
+from declutch.scoring.shortlists import Scores, Shortlist
 
 log = logging.getLogger("declutch")
 

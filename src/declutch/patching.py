@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +17,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch
-from declutch.files import atomic_path, sha256_json, write_json
+from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch, SettingsError
+from declutch.files import atomic_path, write_json
 from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.matrices import WeightMatrix, resolve
 from declutch.patch_sets import PatchParent, combined
 from declutch.records import Record, read_record
 from declutch.scoring.shortlists import Shortlist, gather
+from declutch.seals import seal
 from declutch.versions import versions
 
 FORMAT_VERSION = 1
@@ -283,9 +283,15 @@ class Patch:
 
     # --- on disk ------------------------------------------------------------------------
 
-    def save(self, folder: Path | str) -> Path:
-        """Write ``patch.safetensors`` and ``patch.json``, each whole or not at all."""
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
+        """Write ``patch.safetensors`` and ``patch.json``, each whole or not at all.
+
+        Raises:
+            SettingsError: another patch is there, and ``overwrite`` was not asked for.
+        """
         folder = Path(folder)
+        if not overwrite:
+            self._spare_another(folder)
         tensors = {}
         for name, indices in self.indices.items():
             tensors[f"{name}/indices"] = indices.contiguous()
@@ -294,6 +300,19 @@ class Patch:
             save_file(tensors, temporary)
         write_json(folder / "patch.json", self.info.model_dump(mode="json"))
         return folder
+
+    def _spare_another(self, folder: Path) -> None:
+        """A patch holds the original values: it may be the only way back to a model."""
+        there = [name for name in ("patch.json", "patch.safetensors") if (folder / name).exists()]
+        if not there:
+            return
+        with contextlib.suppress(FileFormatError):
+            if Patch.load(folder).info.checksum == self.info.checksum:
+                return
+        raise SettingsError(
+            f"{folder} holds another patch, and with it the original values of a model. Give "
+            "another -o, or --overwrite if no model carries that patch."
+        )
 
     @classmethod
     def load(cls, folder: Path | str) -> Patch:
@@ -332,16 +351,8 @@ class Patch:
         return Patch(info, self.indices, self.original)
 
     def _checksum(self) -> str:
-        # Not what may be worded anew; and a field that a later version adds must not change it.
-        facts = self.info.model_dump(
-            mode="json", exclude={"checksum", "versions", "notes"}, exclude_defaults=True
-        )
-        digest = sha256(sha256_json(facts).encode())
-        for name in sorted(self.indices):
-            digest.update(name.encode())
-            digest.update(self.indices[name].numpy().tobytes())
-            digest.update(float_bits(self.original[name]).numpy().tobytes())
-        return digest.hexdigest()
+        parts = ((name, (self.indices[name], self.original[name])) for name in sorted(self.indices))
+        return seal(self.info, parts, without=("checksum", "versions", "notes"))
 
     # --- for people ---------------------------------------------------------------------
 

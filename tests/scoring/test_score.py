@@ -16,11 +16,12 @@ from transformers.utils import chat_template_utils
 
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
+from declutch.data.names import CONTROL
 from declutch.errors import DataError, FileFormatError, SettingsError
 from declutch.locating import locate
 from declutch.models.matrices import find_matrices
 from declutch.scoring.score import score
-from declutch.scoring.shortlists import CONTROL, Scores
+from declutch.scoring.shortlists import Scores
 from tests.conftest import CHAT_TEMPLATE, build_tokenizer
 from tests.scoring.test_importance import brute_force
 
@@ -123,6 +124,15 @@ def test_finished_dimensions_are_not_scored_again(
             assert torch.equal(shortlist.scores, fresh.shortlists[name][matrix].scores)
 
 
+def test_allowing_fewer_does_not_make_other_scores(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    one = {"fairness": DATA["fairness"]}
+    first = score(tiny_llama, tiny_tokenizer, one, out=tmp_path)
+    second = score(tiny_llama, tiny_tokenizer, one, out=tmp_path, allow_fewer=True)
+    assert second.info == first.info
+
+
 def test_changed_settings_are_refused_by_name(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
@@ -136,6 +146,8 @@ def test_changed_settings_are_refused_by_name(
         )
     with pytest.raises(SettingsError, match="statistic of fairness was 'abs' and is now 'contr"):
         score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64, contrast=("fairness",))
+    with pytest.raises(SettingsError, match="dtype was 'float32' and is now 'bfloat16'"):
+        score(tiny_llama.bfloat16(), tiny_tokenizer, one, out=tmp_path, max_length=64)
     with torch.no_grad():
         next(tiny_llama.parameters()).mul_(2)
     with pytest.raises(SettingsError, match="model was"):

@@ -8,12 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from declutch.cli._convert import model_options
-from declutch.cli.options import SELECTION, ModelArgument, ModelFlags, Out, OutputFlags
+from declutch.cli.options import A_PATH, SELECTION, ModelArgument, ModelFlags, Out, OutputFlags
 
 
 def apply(
     model: ModelArgument,
-    patch: Annotated[Path, Parameter(help="Folder of the patch.")],
+    patch: Annotated[Path, A_PATH, Parameter(help="Folder of the patch.")],
     /,
     *,
     output: Out,

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import EVALUATION, GuardFlags, OutputFlags
+from declutch.cli.options import A_PATH, EVALUATION, GuardFlags, OutputFlags
 
 
 def compare(
-    before: Annotated[Path, Parameter(help="Folder that «declutch evaluate» wrote.")],
-    after: Annotated[Path, Parameter(help="The other one, compared with the first.")],
+    before: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch evaluate» wrote.")],
+    after: Annotated[Path, A_PATH, Parameter(help="The other one, compared with the first.")],
     /,
     *,
     seed: Annotated[int, Parameter(group=EVALUATION, help="Of the paired bootstrap.")] = 0,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from declutch.cli.options import (
+    A_PATH,
     EVALUATION,
     GUARDS,
     DecodingFlags,
@@ -28,6 +29,7 @@ def evaluate(
     output: Out,
     patch: Annotated[
         Path | None,
+        A_PATH,
         Parameter(group=EVALUATION, help="Folder of a patch, applied in memory for the time."),
     ] = None,
     evaluation: EvaluateFlags = EvaluateFlags(),
@@ -57,6 +59,7 @@ def evaluate(
     engine: EngineFlags = EngineFlags(),
     baseline: Annotated[
         Path | None,
+        A_PATH,
         Parameter(group=GUARDS, help="Results that guards compare with, and the comparison shown."),
     ] = None,
     guards: GuardFlags = GuardFlags(),
@@ -85,6 +88,7 @@ def evaluate(
         dependence=dependence,
         engine=engine,
         load=load,
+        guards=asked,
     )
     results, comparison = guard_results(
         request.run(), output, asked, baseline, guards.guard_mode, decoding.seed

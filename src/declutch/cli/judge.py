@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from declutch.cli.options import DATA, OUTPUT, OutputFlags, named_sources
+from declutch.cli.options import A_PATH, DATA, OUTPUT, OutputFlags, named_sources
 from declutch.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def fit(
     aware: Labelled,
     unaware: Labelled,
     output: Annotated[
-        Path, Parameter(name=["--output", "-o"], help="Folder of the judge.", group=OUTPUT)
+        Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder of the judge.", group=OUTPUT)
     ],
     encoder: Annotated[
         str | None,
@@ -98,6 +98,7 @@ def check(
     ] = (),
     pyrit: Annotated[
         Path | None,
+        A_PATH,
         Parameter(
             group=DATA,
             help="PyRIT's wheel, or the folder it lies in [default: the installed package].",

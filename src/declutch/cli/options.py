@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
+from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
 
 MODEL = Group("Model", sort_key=10)
@@ -20,10 +21,29 @@ GUARDS = Group("Guards", sort_key=15)
 OUTPUT = Group("Output", sort_key=16)
 DANGEROUS = Group("Dangerous", sort_key=17)
 
+
+def _path(_: object, tokens: Sequence[Token]) -> Path:
+    return Path(tokens[0].value).expanduser()
+
+
+def _model(_: object, tokens: Sequence[Token]) -> str:
+    """A folder by its plain name, so that a slash at its end makes no other model of it."""
+    value = tokens[0].value
+    folder = Path(value).expanduser()
+    return str(folder) if folder.is_dir() else value
+
+
+# A shell leaves a «~» in quotes, after «=» or in a configuration file to the program.
+A_PATH = Parameter(converter=_path)
 ModelArgument = Annotated[
-    str, Parameter(help="A folder, a hub id, a .gguf file, or «demo».", show_default=False)
+    str,
+    Parameter(
+        help="A folder, a hub id, a .gguf file, or «demo».", show_default=False, converter=_model
+    ),
 ]
-Out = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)]
+Out = Annotated[
+    Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)
+]
 Couple = Annotated[
     list[str],
     Parameter(
@@ -336,21 +356,16 @@ def named_sources(values: Sequence[str], flag: str) -> dict[str, str]:
     """``NAME=SOURCE`` pairs as a mapping.
 
     Raises:
-        SettingsError: one has no name, or a name comes twice.
+        SettingsError: one has no name or one that can't be, or a name comes twice.
     """
     found: dict[str, str] = {}
     for value in values:
         name, equals, source = value.partition("=")
-        if (
-            not equals
-            or not name
-            or not source
-            or not name.replace("-", "").replace("_", "").isalnum()
-        ):
+        if not equals or not source:
             raise SettingsError(
-                f"{flag} «{value}»: write NAME=SOURCE, for example fairness=data/fairness.csv "
-                "(a name is letters, digits, - and _)."
+                f"{flag} «{value}»: write NAME=SOURCE, for example fairness=data/fairness.csv."
             )
+        check_dimension_name(name)
         if name in found:
             raise SettingsError(f"{flag} names «{name}» twice.")
         found[name] = source

@@ -8,12 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from declutch.cli._convert import model_options
-from declutch.cli.options import ModelArgument, ModelFlags, Out, OutputFlags
+from declutch.cli.options import A_PATH, ModelArgument, ModelFlags, Out, OutputFlags
 
 
 def revert(
     model: ModelArgument,
-    patch: Annotated[Path, Parameter(help="Folder of the patch that was applied.")],
+    patch: Annotated[Path, A_PATH, Parameter(help="Folder of the patch that was applied.")],
     /,
     *,
     output: Out,

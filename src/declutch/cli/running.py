@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 from cyclopts.config import Dict
@@ -69,5 +70,6 @@ def _take_config(app: App, tokens: list[str]) -> list[str]:
         else:
             rest.append(token)
     if path is not None:
+        path = str(Path(path).expanduser())
         app.config = (Dict(read_config(path), source=path, use_commands_as_keys=False),)
     return rest

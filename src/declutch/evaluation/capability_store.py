@@ -89,14 +89,14 @@ class CapabilityStore:
             or not isinstance(value.get("run"), dict)
         ):
             raise FileFormatError(
-                f"{path} is not a capability record of version {FORMAT_VERSION}. Delete it to "
-                "measure again, or choose another folder with -o."
+                f"{path} is not a capability record of version {FORMAT_VERSION}. Choose another "
+                "folder with -o."
             )
         differences = differing(value["run"], self._run)
         if differences:
             raise SettingsError(
                 f"{directory} already holds capability results of another run: "
-                f"{'; '.join(differences)}. Choose another folder with -o, or delete {path}."
+                f"{'; '.join(differences)}. Choose another folder with -o."
             )
         self._tasks = value["tasks"]
         rows = read_capability(directory, drop_torn_tail=True)
@@ -118,8 +118,8 @@ class CapabilityStore:
         if differences:
             raise SettingsError(
                 f"{self._directory} already holds the capability task {task.name} with other "
-                f"settings: {'; '.join(differences)}. Choose another folder with -o, or delete "
-                f"{RECORD_FILE} there."
+                f"settings: {'; '.join(differences)}. Choose another folder with -o, or give the "
+                "same settings to go on with it."
             )
         return bool(self._tasks[task.name]["items"] == len(self._rows.get(task.name, [])))
 

@@ -17,25 +17,25 @@ from declutch.evaluation.awareness import (
     reply_metrics,
     suite_keys,
 )
-from declutch.evaluation.capability_tasks import capability_tasks, is_capability_suite
+from declutch.evaluation.checking import check_evaluation, split_suites
 from declutch.evaluation.decoding import Decoding
 from declutch.evaluation.dependence import (
     ROWS_FILE,
     Pairing,
     dependence_metrics,
-    paired_prompts,
     suite_dependence,
 )
-from declutch.evaluation.judges import Judge, get_judge
+from declutch.evaluation.judges import Judge
 from declutch.evaluation.keeping import kept_margins, kept_passages
 from declutch.evaluation.margin import margin_metrics, usable_pairs
 from declutch.evaluation.perplexity import perplexity_metrics
 from declutch.evaluation.replies import ReplyEngine, TransformersEngine
 from declutch.evaluation.results import Metric, ModelRecord, PatchRecord, Results
 from declutch.evaluation.store import ReplyStore
-from declutch.evaluation.suites import Suite, load_suites, suite_of_data
+from declutch.evaluation.suites import Suite
 from declutch.evaluation.wording import replies_by_dimension, wording_metrics
 from declutch.files import write_jsonl
+from declutch.locks import locks_out
 from declutch.progress import log
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 NOT_READ = "not read"
 
 
+@locks_out
 def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -96,13 +97,11 @@ def evaluate(
         DataError, ModelError: a prompt or pair can't be used, or the model is not causal.
         PatchMismatch: the patch is another model's.
     """
-    references, tasks = split_suites(suite, capability)
-    chosen = _prompt_suite(references, tasks).limited(limit)
-    asked = _judges(judges)
     # What can be wrong with these is found before the long work.
-    capability_tasks(tasks, limit if capability_limit is None else capability_limit)
-    if dependence is not None:
-        paired_prompts(chosen)
+    chosen, tasks, asked = check_evaluation(
+        suite, judges, limit=limit, capability=capability, capability_limit=capability_limit,
+        dependence=dependence, batch_size=batch_size,
+    )  # fmt: skip
     directory = Path(out) if out is not None else None
     engine = TransformersEngine(
         model,
@@ -162,6 +161,7 @@ def evaluate(
     )  # fmt: skip
 
 
+@locks_out
 def evaluate_engine(
     engine: ReplyEngine,
     suite: str | Suite | Iterable[str | Suite] | Mapping[str, Any] = "bundled",
@@ -192,8 +192,7 @@ def evaluate_engine(
             f"{', '.join(tasks)}: capability needs the model's weights. Leave it out, or evaluate "
             "the model with --engine transformers."
         )
-    chosen = load_suites(references).limited(limit)
-    asked = _judges(judges)
+    chosen, _, asked = check_evaluation(references, judges, limit=limit)
     directory = Path(out) if out is not None else None
     identity = (
         model
@@ -219,22 +218,6 @@ def evaluate_engine(
         identity, None, chosen, engine, asked, metrics, directory,
         {**content, "limit": limit, "seed": seed}, [note],
     )  # fmt: skip
-
-
-def split_suites(
-    suite: str | Suite | Iterable[str | Suite] | Mapping[str, Any], capability: Sequence[str]
-) -> tuple[list[str | Suite], list[str]]:
-    """Suites of prompts, and capability tasks, which may be given among the suites too."""
-    if isinstance(suite, Mapping):
-        suite = suite_of_data(suite)
-    references = [suite] if isinstance(suite, str | Suite) else list(suite)
-    tasks = [each for each in references if isinstance(each, str) and is_capability_suite(each)]
-    return [each for each in references if each not in tasks], [*tasks, *capability]
-
-
-def _prompt_suite(references: Sequence[str | Suite], tasks: Sequence[str]) -> Suite:
-    """The suite of prompts; an empty one where only capability is asked for."""
-    return Suite("none") if tasks and not references else load_suites(references)
 
 
 def _judged(judges: Sequence[Judge], suite: Suite, store: ReplyStore, seed: int) -> list[Metric]:
@@ -324,16 +307,6 @@ def _capability(
 
     with evaluation_mode(model):
         return evaluate_capability(model, tokenizer, tasks, **options)
-
-
-def _judges(references: Sequence[str | Judge]) -> list[Judge]:
-    if isinstance(references, str):
-        references = [references]
-    judges = [get_judge(each) if isinstance(each, str) else each for each in references]
-    names = [judge.name for judge in judges]
-    if len(set(names)) < len(names):
-        raise SettingsError(f"--judge names a judge twice: {', '.join(names)}.")
-    return judges
 
 
 def _identity(model: Any, info: ModelInfo | None, fingerprint: str | None) -> ModelRecord:

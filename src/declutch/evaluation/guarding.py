@@ -7,9 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from declutch.errors import SettingsError
+from declutch.evaluation.awareness import reply_metrics
+from declutch.evaluation.capability_tasks import capability_tasks
+from declutch.evaluation.checking import Asked
 from declutch.evaluation.compare import Comparison, compare
 from declutch.evaluation.guards import Guard, Mode, check_guards, guarded_metrics, parse_guards
-from declutch.evaluation.results import Results
+from declutch.evaluation.results import Group, Metric, Results, mean
+from declutch.evaluation.store import ReplyStore
+
+_KNOWN_LATER = ("wording", "agreement", "dependence")
+_MARGINS = ("margin", "margin_positive")
 
 
 def prepare_guards(texts: Sequence[str], baseline: Path | str | None = None) -> tuple[Guard, ...]:
@@ -31,6 +38,36 @@ def prepare_guards(texts: Sequence[str], baseline: Path | str | None = None) -> 
             )
         guarded_metrics(guard, known)
     return guards
+
+
+def check_guard_names(guards: Sequence[Guard], asked: Asked) -> None:
+    """See, before any long work, that each guard names something that will be measured.
+
+    Of what is only known afterwards (wording, agreement, dependence by layer) nothing is said.
+
+    Raises:
+        SettingsError: a guard names nothing, or several sorts of metric.
+    """
+    known = _expected(asked)
+    for guard in guards:
+        if guard.name.partition("/")[0] not in _KNOWN_LATER:
+            guarded_metrics(guard, known)
+
+
+def _expected(asked: Asked) -> list[Metric]:
+    """The metrics that an evaluation will give, without their values."""
+    empty = tuple(replace(each, items=()) for each in asked.suite.prompt_sets)
+    judges = [judge.name for judge in asked.judges]
+    tasks = capability_tasks(asked.tasks)
+    names: list[tuple[str, Group, str | None]] = [
+        *((f"{name}/{each}", "margin", each) for each in asked.suite.pairs for name in _MARGINS),
+        *(("perplexity/general", "perplexity", None) for _ in asked.suite.passages[:1]),
+        *((f"capability/{task.name}", "capability", None) for task in tasks),
+    ]
+    return [
+        *reply_metrics(replace(asked.suite, prompt_sets=empty), ReplyStore(None, {}), judges),
+        *(mean(name, [], group=group, dimension=each) for name, group, each in names),
+    ]
 
 
 def guard_results(

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from declutch.errors import DataError, SettingsError
@@ -14,6 +15,38 @@ from declutch.evaluation.capability_store import CapabilityRow
 from declutch.evaluation.capability_tasks import CapabilityTask
 from declutch.evaluation.harness_metrics import Scoring, sample_rows, scoring
 from declutch.extras import require
+
+
+def check_task(task: CapabilityTask) -> Any:
+    """See that the harness knows a task; give its task manager.
+
+    Raises:
+        SettingsError: it knows no task of that name.
+        MissingExtra: the harness, or what it loads data with, is not installed.
+    """
+    why = f"the capability task {task.name}"
+    require("datasets", extra="capability", why=why)
+    require("lm_eval", extra="capability", why=why)
+    # The harness announces each of its steps as a warning.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    # Its own tasks are thousands of files, read through only where a name needs them.
+    by_name = isinstance(task.spec, str) and not task.spec.endswith((".yaml", ".yml"))
+    manager = _task_manager(by_name)
+    if by_name and task.spec not in manager.all_tasks:
+        like = difflib.get_close_matches(str(task.spec), manager.all_tasks, 4)
+        raise SettingsError(
+            f"There is no capability task «{task.spec}»."
+            + (f" Near to it are: {', '.join(like)}." if like else "")
+            + " `lm-eval ls tasks` lists those of the harness."
+        )
+    return manager
+
+
+@cache
+def _task_manager(include_defaults: bool) -> Any:
+    """Some ten seconds where the harness's own tasks are included."""
+    tasks = require("lm_eval.tasks", extra="capability", why="measuring capability")
+    return tasks.TaskManager(include_defaults=include_defaults)
 
 
 class Harness:
@@ -25,19 +58,15 @@ class Harness:
         self._batch_size = batch_size
         self._seed = seed
         self._lm: Any = None
-        self._managers: dict[bool, Any] = {}
 
     def measure(self, task: CapabilityTask) -> tuple[list[CapabilityRow], dict[str, Any]]:
         """Run one task or group."""
-        why = f"the capability task {task.name}"
-        require("datasets", extra="capability", why=why)
-        lm_eval = require("lm_eval", extra="capability", why=why)
-        # The harness announces each of its steps as a warning.
-        logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        manager = self._manager(task)
+        manager = check_task(task)
         loaded = self._load(task, manager)
         scorings = {name: scoring(name, each) for name, each in loaded.items()}
         _check_alike(task.name, scorings)
+        why = f"the capability task {task.name}"
+        lm_eval = require("lm_eval", extra="capability", why=why)
         if self._lm is None:
             huggingface = require("lm_eval.models.huggingface", extra="capability", why=why)
             # Copied, since the harness gives it a padding token.
@@ -75,27 +104,6 @@ class Harness:
             "better": next(iter(scorings.values())).better,
             "versions": {name: str(version) for name, version in found["versions"].items()},
         }
-
-    def _manager(self, task: CapabilityTask) -> Any:
-        """The harness's task manager, which knows its own tasks only where a name needs it.
-
-        Raises:
-            SettingsError: it knows no task of that name.
-        """
-        tasks = require("lm_eval.tasks", extra="capability", why="measuring capability")
-        # Its own tasks are thousands of files, to be read through for some ten seconds.
-        by_name = isinstance(task.spec, str) and not task.spec.endswith((".yaml", ".yml"))
-        if by_name not in self._managers:
-            self._managers[by_name] = tasks.TaskManager(include_defaults=by_name)
-        manager = self._managers[by_name]
-        if by_name and task.spec not in manager.all_tasks:
-            like = difflib.get_close_matches(str(task.spec), manager.all_tasks, 4)
-            raise SettingsError(
-                f"There is no capability task «{task.spec}»."
-                + (f" Near to it are: {', '.join(like)}." if like else "")
-                + " `lm-eval ls tasks` lists those of the harness."
-            )
-        return manager
 
     def _load(self, task: CapabilityTask, manager: Any) -> dict[str, Any]:
         """The task objects of the harness by name, with their data."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from declutch.data.example import Example
+from declutch.data.names import check_dimension_name
 from declutch.errors import DataError, SettingsError
 from declutch.evaluation.rows import content_hash, item_id
 from declutch.files import sha256_json
@@ -307,6 +308,7 @@ def suite_of_data(data: Mapping[str, Any]) -> Suite:
 def _suite_of_source(dimension: str, reference: Any, *, harmless: bool) -> Suite:
     from declutch.data.loading import load_examples
 
+    check_dimension_name(dimension)
     loaded = load_examples(reference, num_samples=None, require_response=False)
     prompts: dict[str, PromptItem] = {}
     for example in loaded.examples:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.files import atomic_path
+from declutch.locks import locked_beside
 from declutch.models.fingerprint import float_bits
 from declutch.models.matrices import WeightMatrix, resolve
 from declutch.models.quiet import quiet_transformers
@@ -52,7 +53,7 @@ def save_checkpoint(
         FileFormatError: a value on disk is not the expected one; nothing is left behind then.
     """
     refuse_existing(folder)
-    with atomic_path(folder) as temporary:
+    with locked_beside(folder), atomic_path(folder) as temporary:
         with quiet_transformers():
             model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

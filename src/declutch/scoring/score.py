@@ -24,8 +24,10 @@ from declutch.data.encoding import (
 from declutch.data.example import Example
 from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
 from declutch.data.memory import Rows, are_examples, checked_examples
+from declutch.data.names import CONTROL, check_dimension_name
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
+from declutch.locks import FolderLock
 from declutch.models.forward import evaluation_mode
 from declutch.models.identity import MatrixInfo, ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
@@ -37,7 +39,6 @@ from declutch.scoring.memory import Plan, hold_no_freed_memory, make_plan
 from declutch.scoring.methods import Method, get_method
 from declutch.scoring.partial import Partial, read_plan, write_plan
 from declutch.scoring.shortlists import (
-    CONTROL,
     DimensionInfo,
     Scores,
     ScoresInfo,
@@ -101,17 +102,22 @@ def score(
     writes, and all return the same.
 
     Raises:
-        SettingsError: ``out`` holds scores made with other settings.
+        SettingsError: ``out`` holds scores made with other settings, or another process writes
+            there.
         DataError, ModelError, OutOfMemory: see the modules named ``data``, ``models``, ``memory``.
         DeclutchError: another process has ended.
     """
     settings = settings or ScoreSettings(**options)
+    lock = FolderLock(out or None)
     with session() as team, evaluation_mode(model):
         team.look_at(model)
-        return _score(
-            model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
-            Path(out) if out else None, model_info, team,
-        )  # fmt: skip
+        try:
+            return _score(
+                model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
+                Path(out) if out else None, model_info, team, lock,
+            )  # fmt: skip
+        finally:
+            lock.release()
 
 
 def _score(
@@ -125,8 +131,9 @@ def _score(
     out: Path | None,
     model_info: ModelInfo | None,
     team: Team,
+    lock: FolderLock,
 ) -> Scores:
-    methods = {name: _method(name, settings, data) for name in data}
+    methods = {check_dimension_name(name): _method(name, settings, data) for name in data}
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
     loaded = {name: _load(name, value, settings) for name, value in data.items()}
@@ -145,6 +152,7 @@ def _score(
     _agree(team, info, loaded)
     statistics = {name: _statistic(name, settings) for name in data}
     facts = {name: _facts(loaded[name], encoded[name], statistics[name]) for name in data}
+    team.on_main(lock.acquire)
     scores = team.on_main(lambda: _continue(out, info, facts) if out else Scores(info))
     if CONTROL not in scores.shortlists:
         scores.shortlists[CONTROL] = _controls(model, coverage, settings)
@@ -153,8 +161,7 @@ def _score(
         return scores
     kept = out / "partial" if out else None
     key = {
-        "model": info.model.fingerprint,
-        "settings": info.settings,
+        **_compared(info),
         "data": {name: [one.sha256, statistics[name]] for name, one in loaded.items()},
         "memory_limit": memory_limit,
         "batch_tokens": batch_tokens,
@@ -185,7 +192,7 @@ def _score(
         job = Job(
             name, model, methods[name], plan, one.examples, one.signs, one.count, settings.shortlist
         )
-        partial_key = {"model": info.model.fingerprint, "settings": info.settings, **job.key()}
+        partial_key = {**_compared(info), **job.key()}
         partial = Partial(kept, partial_key, checkpoint_interval)
         shortlists = score_dimension(job, team, partial)
         seconds = round(time.monotonic() - started, 3)
@@ -305,13 +312,22 @@ def _facts(loaded: _Loaded, encoded: _Encoded, statistic: str) -> DimensionInfo:
     )
 
 
+def _compared(info: ScoresInfo) -> dict[str, Any]:
+    """What all dimensions of one folder have in common.
+
+    Not whether fewer examples would have been allowed: those that were used are compared.
+    """
+    facts = {**info.settings, "model": info.model.fingerprint, "dtype": info.model.dtype}
+    del facts["allow_fewer"]
+    return facts
+
+
 def _continue(out: Path, info: ScoresInfo, facts: Mapping[str, DimensionInfo]) -> Scores:
     """The finished dimensions in a folder, if they were made with the same settings."""
     if not (out / "scores.json").exists():
         return Scores(info)
     before = read_info(out)
-    then = {**before.settings, "model": before.model.fingerprint}
-    now = {**info.settings, "model": info.model.fingerprint}
+    then, now = _compared(before), _compared(info)
     for name, one in facts.items():
         if found := before.dimensions.get(name):
             then[f"data of {name}"], now[f"data of {name}"] = found.sha256, one.sha256

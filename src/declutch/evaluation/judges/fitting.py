@@ -79,10 +79,14 @@ def fit_judge(
 
     Raises:
         DataError: a source can't be read, or holds too few replies or prompts.
-        SettingsError: no dimension is given, or the number of folds is below 2.
+        SettingsError: no dimension is given, the number of folds is below 2, or something is in
+            the folder.
         ModelError: the encoder gives no finite vectors.
         MissingExtra: scikit-learn or the encoder is not installed.
     """
+    from declutch.models.saving import refuse_existing  # loads transformers, as the encoder does
+
+    refuse_existing(Path(out))
     if not sources:
         raise SettingsError("Give --aware NAME=SOURCE and --unaware NAME=SOURCE.")
     if folds < 2:
