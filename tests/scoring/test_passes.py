@@ -91,9 +91,7 @@ def test_a_run_that_fails_leaves_nothing_behind(
         patched.setattr(Importance, "add_gradient", broken)
         with pytest.raises(RuntimeError, match="no"):
             ours(model, make_examples(), "all")
-    assert not any(
-        module._forward_hooks or module._forward_pre_hooks for module in model.modules()
-    )
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert [module.training for module in model.modules()] == modes
     for parameter in model.parameters():
         assert parameter.grad is None

@@ -155,7 +155,9 @@ def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
         for name, stack in language or fitting
         if stack is blocks or (len(blocks) != depth and type(stack[0]) is type(blocks[0]))
     ]
-    return [(f"{name}.{index}", block) for name, stack in stacks for index, block in enumerate(stack)]
+    return [
+        (f"{name}.{index}", block) for name, stack in stacks for index, block in enumerate(stack)
+    ]
 
 
 def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:

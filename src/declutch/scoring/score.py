@@ -163,7 +163,7 @@ def _score(
         examples = [example for one in encoded.values() for example in one.examples]
         plan = make_plan(
             model, methods[todo[0]], coverage.matrices, examples, memory_limit, batch_tokens,
-            team.local_size,
+            team.local_size, quick=memory_limit is None,
         )  # fmt: skip
         write_plan(kept, key, plan.record())
         return plan
