@@ -53,7 +53,8 @@ def family(name: str) -> PreTrainedModel:
         for key, parameter in model.named_parameters():
             if parameter.ndim > 1 and "A_log" not in key:
                 parameter.normal_(0, 0.15)
-    return model.eval()
+    model.eval()
+    return model
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -132,7 +133,8 @@ def with_experts(model: PreTrainedModel) -> PreTrainedModel:
         for parameter in experts.parameters():
             nn.init.normal_(parameter, 0, 0.3)
         model.model.layers[layer].mlp = experts
-    return model.eval()
+    model.eval()
+    return model
 
 
 def test_experts_that_the_last_example_misses_come_once(
