@@ -41,6 +41,37 @@ def test_equal_scores_come_in_order_of_position(part: int, monkeypatch: pytest.M
         assert torch.equal(made.weights, weight.reshape(-1)[made.indices])
 
 
+@pytest.mark.parametrize("levels", [2, 50, 10**6])
+@pytest.mark.parametrize("part", [1000, 1 << 18])
+def test_the_top_of_a_large_matrix(levels: int, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortlists, "_TOP_PART", part)
+    generator = torch.Generator().manual_seed(levels)
+    scores = torch.randint(0, levels, (200, 122), generator=generator).float()
+    scores[:, 61] *= 100  # a few inputs far above the others, as real scores have
+    by_rank = (-scores.reshape(-1)).argsort(stable=True)
+    for fraction in (1e-3, 0.02, 0.4):
+        made = make_shortlist(scores, scores, fraction)
+        assert torch.equal(made.indices, by_rank[: len(made.indices)])
+
+
+def test_scores_above_a_bound_hold_the_top_or_are_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # All but a few at the places that the sample sees: its bound is too high for the others.
+    scores = torch.zeros(61 * 400)
+    scores[::61] = torch.arange(400).float() + 1
+    assert shortlists._candidates(scores, 100) is None
+    assert shortlists._top(scores, 100).tolist() == [61 * (300 + n) for n in range(100)]
+    # Nearly all of them equal: the bound leaves too many.
+    equal = torch.ones(61 * 4000)
+    assert shortlists._candidates(equal, 10) is None
+    assert shortlists._top(equal, 10).tolist() == list(range(10))
+    random = torch.rand(61 * 400, generator=torch.Generator().manual_seed(0))
+    found = shortlists._candidates(random, 100)
+    assert found is not None
+    assert 100 <= len(found) < 1000
+
+
 def test_a_neuron_that_scores_zero_is_not_important() -> None:
     scores = torch.zeros(6, 4)
     scores[2, 1] = 1.0

@@ -136,10 +136,18 @@ def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
             "with weights. declutch works on decoder-only causal language models."
         )
     language = [entry for entry in fitting if not re.search(r"vision|audio|visual", entry[0])]
-    name, blocks = max(
+    _, blocks = max(
         language or fitting, key=lambda entry: sum(p.numel() for p in entry[1].parameters())
     )
-    return [(f"{name}.{index}", block) for index, block in enumerate(blocks)]
+    # A model that goes round several stacks counts every call as a layer: none is of that depth.
+    stacks = [
+        (name, stack)
+        for name, stack in language or fitting
+        if stack is blocks or (len(blocks) != depth and type(stack[0]) is type(blocks[0]))
+    ]
+    return [
+        (f"{name}.{index}", block) for name, stack in stacks for index, block in enumerate(stack)
+    ]
 
 
 def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:

@@ -175,7 +175,7 @@ def _score(
         examples = [example for one in encoded.values() for example in one.examples]
         plan = make_plan(
             model, methods[todo[0]], coverage.matrices, examples, memory_limit, batch_tokens,
-            team.local_size,
+            team.local_size, quick=memory_limit is None,
         )  # fmt: skip
         if must_be_alone(model, [example.input_ids for example in examples]):
             plan = replace(plan, batch_tokens=1)  # no second example fits into that
