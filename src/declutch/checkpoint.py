@@ -13,6 +13,7 @@ from declutch.errors import PatchMismatch
 from declutch.models.loading import LoadedModel
 from declutch.models.rewriting import by_stored_name
 from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoint
+from declutch.models.stored import rounds
 from declutch.patching import Patch
 
 log = logging.getLogger("declutch")
@@ -34,7 +35,7 @@ def written_dtype(loaded: LoadedModel, asked: str = "checkpoint") -> torch.dtype
         return None
     held = loaded.model.dtype
     return (
-        held if asked not in ("auto", "checkpoint") or _rounds(loaded.stored.dtype, held) else None
+        held if asked not in ("auto", "checkpoint") or rounds(loaded.stored.dtype, held) else None
     )
 
 
@@ -48,7 +49,7 @@ def check_writable(loaded: LoadedModel) -> None:
     if loaded.stored is None:
         return
     by_stored_name(loaded.stored, loaded.model)
-    if _rounds(loaded.stored.dtype, loaded.model.dtype):
+    if rounds(loaded.stored.dtype, loaded.model.dtype):
         log.warning(
             "The checkpoint of %s is in %s and is used in %s, which rounds its weights: the patch "
             "will fit the model in %s alone, and the patched checkpoint is written in it.",
@@ -112,15 +113,10 @@ def _expected(patch: Patch, loaded: LoadedModel, state: State) -> dict[str, tupl
     }
 
 
-def _rounds(stored: torch.dtype | None, held: torch.dtype) -> bool:
-    """Whether some values of one dtype can't be held in another."""
-    return stored is not None and torch.promote_types(stored, held) != held
-
-
 def _of_another_dtype(patch: Patch, loaded: LoadedModel) -> str:
     """A hint where the patch may be of the same model in fewer bits."""
     made_in = getattr(torch, patch.info.model.dtype, None)
-    if not isinstance(made_in, torch.dtype) or not _rounds(loaded.model.dtype, made_in):
+    if not isinstance(made_in, torch.dtype) or not rounds(loaded.model.dtype, made_in):
         return ""
     return (
         f" The patch was made on a model in {_name(made_in)}, and this one is in "

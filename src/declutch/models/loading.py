@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -23,6 +24,7 @@ from declutch.errors import ModelError, SettingsError
 from declutch.extras import require
 from declutch.models.demo import DEMO, DEMO_ID, demo_folder
 from declutch.models.explain import readable
+from declutch.models.finite import refuse_not_finite
 from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import refuse_unusable
 from declutch.models.stored import StoredCheckpoint, stored_checkpoint
@@ -98,6 +100,8 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
     with readable(reference, "tokenizer", remedy):
         tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
     with readable(reference, "model", remedy):
+        if stored:
+            _refuse_larger(reference, where, stored, arguments)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             where,
             dtype=_dtype(options, device, stored),
@@ -112,6 +116,7 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
         fit_vocabulary(reference, model, tokenizer)
     forget_gguf(model)
     refuse_unusable(model)
+    refuse_not_finite(reference, model, stored.dtype if stored else None)
     info = describe(model, DEMO_ID if demo else reference)
     return LoadedModel(model.eval(), tokenizer, info, stored)
 
@@ -122,6 +127,26 @@ def _refuse_missing(reference: str, model: PreTrainedModel, missing: Iterable[st
             f"{reference} is incomplete: {len(names)} weights of {type(model).__name__} are not "
             f"in it ({', '.join(names[:3])}{', ...' if names[3:] else ''}), and would be "
             "random. Get the whole checkpoint, of a causal language model."
+        )
+
+
+def _refuse_larger(
+    reference: str, where: str, stored: StoredCheckpoint, arguments: Mapping[str, Any]
+) -> None:
+    """Refuse a configuration of another, larger model before memory is taken for it."""
+    config = AutoConfig.from_pretrained(where, **arguments)
+    if getattr(config, "quantization_config", None) is not None:
+        return  # several numbers are packed into one
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=arguments["trust_remote_code"]
+        )
+    described = sum(parameter.numel() for parameter in model.parameters())
+    if described > 2 * stored.numel:
+        raise ModelError(
+            f"{reference} is incomplete, or its config.json is of another model: that describes "
+            f"{described:,} weights, and the files hold {stored.numel:,}. Get the whole "
+            "checkpoint."
         )
 
 

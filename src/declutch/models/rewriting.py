@@ -70,8 +70,8 @@ def rewrite(
     if changes.total > most_changes:
         raise ModelError(
             f"The model in memory is not the one in {stored.folder}: {changes.total:,} of its "
-            f"values differ from the files and {most_changes:,} were to be changed (first in "
-            f"{changes.first}). Load it again and write it as it was loaded."
+            f"values differ from the files and {most_changes:,} were to be changed (most in "
+            f"{changes.where}). Load it again and write it as it was loaded."
         )
     if dtype is not None:
         _name_dtype(folder, stored, dtype)
@@ -83,19 +83,22 @@ def rewrite(
 
 
 class _Changes:
-    """How many values were found to differ, and the tensor where the first of them is."""
+    """How many values were found to differ, by tensor; a shared weight counts once."""
 
     def __init__(self) -> None:
-        self.total = 0
-        self.first = ""
-        self._seen: set[int] = set()
+        self._counts: dict[int, tuple[int, str]] = {}
 
     def note(self, name: str, tensor: Tensor, count: int) -> None:
-        # A shared weight may be stored under several names, and counts once.
-        if count and tensor.data_ptr() not in self._seen:
-            self._seen.add(tensor.data_ptr())
-            self.total += count
-            self.first = self.first or name
+        self._counts.setdefault(tensor.data_ptr(), (count, name))
+
+    @property
+    def total(self) -> int:
+        return sum(count for count, _ in self._counts.values())
+
+    @property
+    def where(self) -> str:
+        """The tensor with most of them."""
+        return max(self._counts.values())[1]
 
 
 def _merged(
@@ -144,7 +147,7 @@ def by_stored_name(stored: StoredCheckpoint, model: PreTrainedModel) -> dict[str
         if not lost:
             return {place: tensors[name] for name, place in names.items() if place}
         closest = min(closest, lost, key=len)
-    held = sum(one.numel() for one in tensors.values())
+    held = sum({one.data_ptr(): one.numel() for one in tensors.values()}.values())
     if stored.numel <= held:
         return None
     raise ModelError(

@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers.utils import cached_file
-from transformers.utils.hub import get_checkpoint_shard_files
+from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from declutch.errors import ModelError
 
@@ -73,6 +72,11 @@ class StoredCheckpoint:
     def numel(self) -> int:
         """Numbers in all tensors."""
         return sum(prod(tensor.shape) for tensor in self.tensors.values())
+
+
+def rounds(stored: torch.dtype | None, held: torch.dtype) -> bool:
+    """Whether some values of the stored dtype can't be held in another."""
+    return stored is not None and torch.promote_types(stored, held) != held
 
 
 def stored_checkpoint(reference: str, revision: str | None = None) -> StoredCheckpoint:
@@ -164,7 +168,7 @@ def _configuration(reference: str, revision: str | None) -> Path:
             "the folder that transformers' save_pretrained wrote, a hub id, or a .gguf file."
         )
     try:
-        return Path(cached_file(reference, "config.json", revision=revision))
+        return Path(str(cached_file(reference, "config.json", revision=revision)))
     except OSError as error:
         # Where the hub can't be reached another look takes a minute and finds nothing.
         if "connect" in str(error):
