@@ -215,7 +215,11 @@ def test_an_added_token_beyond_the_embedding_is_refused_when_it_comes_up(single:
 # --- names ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reference", ["", "a" * 300, "a/" + "b" * 300, "a\0b", "a\udc80b", "x/"])
+@pytest.mark.parametrize(
+    "reference",
+    ["", "a" * 300, "a/" + "b" * 300, "a\0b", "a\udc80b", "x/"],
+    ids=["empty", "long", "long-name", "nul", "surrogate", "slash"],
+)
 def test_names_that_can_be_no_model(reference: str) -> None:
     refused(reference, "is not a model: there is no such folder")
 
