@@ -92,9 +92,9 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
     demo = reference in (DEMO, DEMO_ID)
     source = str(demo_folder()) if demo else reference
     remedy = f"Remove {source}: the demo model is then converted again." if demo else None
-    log.info("Loading %s", reference)
     with readable(reference, "model", remedy):
         where, arguments = _locate(source, options)
+        log.info("Loading %s", reference)
         stored = _stored(where, arguments)
     # First, since it takes no time: a large model is not read in vain.
     with readable(reference, "tokenizer", remedy):
