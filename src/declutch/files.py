@@ -33,8 +33,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
         yield temporary
-        if temporary.is_file():
-            temporary.chmod(0o666 & ~_UMASK)  # some writers make files that only the owner reads
+        # Some writers make files that only the owner can read.
+        for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
+            if file.is_file():
+                file.chmod(0o666 & ~_UMASK)
         if path.is_dir() and temporary.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from declutch.checkpoint import check_writable, save_patched
 from declutch.data.encoding import PromptFormat
 from declutch.data.names import check_dimension_name
 from declutch.data.sources import Source
@@ -21,18 +22,14 @@ from declutch.evaluation.decoding import decoding_of
 from declutch.evaluation.evaluate import evaluate
 from declutch.locating import Scope, check_options, locate, ratio_notes
 from declutch.locks import locked
-from declutch.models.demo import DEMO, DEMO_ID
 from declutch.models.loading import LoadedModel, ModelOptions, load_model
 from declutch.models.matrices import find_matrices
-from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoint
 from declutch.patching import Patch
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import ScoreSettings, score
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from declutch.scoring.shortlists import Scores
 
 log = logging.getLogger("declutch")
@@ -130,6 +127,7 @@ def _run(
 ) -> ReportPaths:
     folder = RunFolder(out, asdict(settings))
     loaded = load_model(settings.model, settings.model_options)
+    check_writable(loaded)
     # A ratio that selects nothing is known before the long work, not after it.
     coverage = find_matrices(loaded.model, settings.score.target_modules)
     ratio_notes(coverage.info(), settings.locate.ratio, settings.locate.scope)
@@ -176,7 +174,7 @@ def _run(
     log.info("4 of 5  Applying the patch and evaluating again")
     patched = {"patch": patch.info.checksum}
     if not folder.done(MODEL, {"model": loaded.info.fingerprint, **patched}):
-        checked = save_patched(settings.model, settings.model_options, loaded, patch, out / "model")
+        checked = save_patched(loaded, patch, out / "model")
         log.info("Read back from disk: all %d patched weights are right", checked)
         folder.finish(MODEL)
     if not folder.done(AFTER, {**evaluated_from, **patched}, judges):
@@ -217,82 +215,6 @@ def _check_evaluation(chosen: EvaluateSettings) -> Asked:
     return check_evaluation(
         chosen.suite, chosen.judge, limit=chosen.limit, batch_size=chosen.batch_size
     )
-
-
-def save_patched(
-    reference: str, options: ModelOptions, loaded: LoadedModel, patch: Patch, folder: Path
-) -> int:
-    """Save a model with a patch in the checkpoint's own dtype; see that the files hold it.
-
-    ``loaded`` is left as it was. A folder that is there already is checked, not written.
-
-    Returns:
-        The number of patched weights found right on disk.
-    """
-    written = loaded
-    stored = checkpoint_dtype(reference, options)
-    if stored not in (None, str(loaded.model.dtype).removeprefix("torch.")):
-        # The original's weights, widened for scoring, are written in the width they came in.
-        written = load_model(reference, replace(options, dtype="checkpoint"))
-    if (folder / "config.json").exists():
-        return check_on_disk(folder, written.model, _expected(patch, written, "patched"))
-    return write_checkpoint(written, patch, folder, "patched", source=reference)
-
-
-def write_checkpoint(
-    loaded: LoadedModel,
-    patch: Patch,
-    folder: Path,
-    state: Literal["original", "patched"],
-    *,
-    source: str | None = None,
-) -> int:
-    """Write a checkpoint with a patch applied, or reverted, and check it on disk.
-
-    Args:
-        loaded: the original model to write a patched one, the patched model to write the original.
-            It is left as it was.
-        source: where it was loaded from; licence files there go along.
-
-    Raises:
-        PatchMismatch: the patch does not fit the model.
-        SettingsError: the folder exists.
-    """
-    refuse_existing(folder)
-    change, undo = (
-        (patch.apply, patch.revert) if state == "patched" else (patch.revert, patch.apply)
-    )
-    change(loaded.model)
-    try:
-        return save_checkpoint(
-            folder,
-            loaded.model,
-            loaded.tokenizer,
-            _expected(patch, loaded, state),
-            Path(source) if source and Path(source).is_dir() else None,
-        )
-    finally:
-        undo(loaded.model, check=False)
-
-
-def _expected(patch: Patch, loaded: LoadedModel, state: str) -> dict[str, tuple[Tensor, Tensor]]:
-    return {
-        name: (indices, patch.values(name, state, loaded.model.dtype))
-        for name, indices in patch.indices.items()
-    }
-
-
-def checkpoint_dtype(reference: str, options: ModelOptions) -> str | None:
-    """The dtype that a checkpoint's configuration names."""
-    from transformers import AutoConfig
-
-    if reference.endswith(".gguf") or reference in (DEMO, DEMO_ID):
-        return None
-    config = AutoConfig.from_pretrained(
-        reference, revision=options.revision, trust_remote_code=options.trust_remote_code
-    )
-    dtype = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
-    return str(dtype).removeprefix("torch.") if dtype else None
 
 
 def _locate(settings: RunSettings, scores: Scores) -> Patch:

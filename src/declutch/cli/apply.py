@@ -30,14 +30,14 @@ def apply(
     thing to share.
     """
     say.start()
+    from declutch.checkpoint import write_checkpoint
     from declutch.cli.printing import print_checkpoint
     from declutch.models.loading import load_model
     from declutch.patching import Patch
-    from declutch.pipeline import write_checkpoint
 
     chosen = Patch.load(patch)
     if scale is not None:
         chosen = chosen.scaled(scale)
     loaded = load_model(model, model_options(load))
-    checked = write_checkpoint(loaded, chosen, output, "patched", source=model)
+    checked = write_checkpoint(loaded, chosen, output, "patched", dtype=load.dtype)
     print_checkpoint(output, checked, "patched", as_json=say.json)

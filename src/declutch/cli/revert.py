@@ -22,12 +22,12 @@ def revert(
 ) -> None:
     """Write the original checkpoint back: the same bits, proven by the model's fingerprint."""
     say.start()
+    from declutch.checkpoint import write_checkpoint
     from declutch.cli.printing import print_checkpoint
     from declutch.models.loading import load_model
     from declutch.patching import Patch
-    from declutch.pipeline import write_checkpoint
 
     chosen = Patch.load(patch)
     loaded = load_model(model, model_options(load))
-    checked = write_checkpoint(loaded, chosen, output, "original", source=model)
+    checked = write_checkpoint(loaded, chosen, output, "original", dtype=load.dtype)
     print_checkpoint(output, checked, "original", as_json=say.json)
