@@ -179,11 +179,6 @@ def test_other_tokens_of_the_same_data_are_refused(
     other = build_tokenizer(CHAT_TEMPLATE.replace("<|{{ m.role }}|>", "<|{{ m.role }}|>the "))
     with pytest.raises(SettingsError, match="tokens of one was"):
         score(tiny_llama, other, data, out=tmp_path)
-    # Scores of before the hash was kept are gone on with.
-    info = json.loads((tmp_path / "scores.json").read_text())
-    del info["dimensions"]["one"]["tokens_sha256"]
-    (tmp_path / "scores.json").write_text(json.dumps(info))
-    score(tiny_llama, other, data, out=tmp_path)
 
 
 def test_a_template_that_writes_the_date_gives_the_same_tokens_every_day(

@@ -331,14 +331,11 @@ def _continue(out: Path, info: ScoresInfo, facts: Mapping[str, DimensionInfo]) -
     for name, one in facts.items():
         if found := before.dimensions.get(name):
             then[f"data of {name}"], now[f"data of {name}"] = found.sha256, one.sha256
-            then[f"statistic of {name}"], now[f"statistic of {name}"] = (
-                found.statistic,
-                one.statistic,
-            )
+            then[f"statistic of {name}"] = found.statistic
+            now[f"statistic of {name}"] = one.statistic
             # The same data give other tokens with another tokenizer or chat template.
-            if found.tokens_sha256 is not None:
-                then[f"tokens of {name}"] = found.tokens_sha256
-                now[f"tokens of {name}"] = one.tokens_sha256
+            then[f"tokens of {name}"] = found.tokens_sha256
+            now[f"tokens of {name}"] = one.tokens_sha256
     if changed := list(differences(then, now)):
         raise SettingsError(
             f"{out} holds scores made with other settings: {'; '.join(changed)}. Give another "
