@@ -425,7 +425,7 @@ def test_changed_shapes_and_fingerprint_are_found(llama: PreTrainedModel, tmp_pa
     for changes in ({"matrices": matrices}, {"model": model}):
         patch.save(tmp_path)
         edit_json(tmp_path, **changes)
-        with pytest.raises(FileFormatError, match="checksum differs"):
+        with pytest.raises(FileFormatError, match="checksum differs|says nothing of"):
             Patch.load(tmp_path)
 
 
@@ -482,7 +482,7 @@ def test_missing_and_damaged_files(llama: PreTrainedModel, tmp_path: Path) -> No
         Patch.load(tmp_path)
     make_patch(llama).save(tmp_path)
     (tmp_path / "patch.safetensors").unlink()
-    with pytest.raises(FileFormatError, match="missing or damaged"):
+    with pytest.raises(FileFormatError, match="does not exist"):
         Patch.load(tmp_path)
 
 

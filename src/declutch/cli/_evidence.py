@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from declutch.cli.printing import print_json
 from declutch.reporting import formats
 from declutch.reporting.values import Metric, Row
+from declutch.terminal import Terminal
 
 if TYPE_CHECKING:
     from declutch.evaluation.compare import Comparison, ComparisonRow
@@ -36,14 +36,14 @@ def print_evaluation(
         return
     from declutch.reporting.console import results_table
 
-    console = Console()
+    console = Terminal()
     if comparison is None:
         console.print(results_table([Metric.of(metric) for metric in results.metrics]))
         _print_notes(console, results.settings.get("notes") or ())
         _print_guards(console, results.guards)
     else:
         print_comparison(comparison, as_json=False)
-    console.print(f"Results: {out}", highlight=False, soft_wrap=True)
+    console.print(f"Results: {out}", soft_wrap=True)
 
 
 def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
@@ -55,7 +55,7 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
         print_json(comparison.as_json())
         return
     rows = tuple(Row.of(row) for row in comparison.rows)
-    console = Console()
+    console = Terminal()
     console.print(comparison_table(rows))
     tested = [row for row in comparison.rows if row.test and row.before.group in _TESTED_GROUPS]
     if tested:
@@ -119,12 +119,12 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def _print_notes(console: Console, notes: Sequence[str]) -> None:
+def _print_notes(console: Terminal, notes: Sequence[str]) -> None:
     for note in notes:
-        console.print(f"Note: {note}", highlight=False)
+        console.print(f"Note: {note}")
 
 
-def _print_guards(console: Console, guards: Sequence[GuardRecord]) -> None:
+def _print_guards(console: Terminal, guards: Sequence[GuardRecord]) -> None:
     """A row for each guard and metric: whether it held, and why."""
     if not guards:
         return

@@ -19,6 +19,7 @@ from declutch.cli.options import (
     Out,
     OutputFlags,
 )
+from declutch.ranges import Count
 
 
 def evaluate(
@@ -43,7 +44,7 @@ def evaluate(
         ),
     ] = (),
     capability_limit: Annotated[
-        int | None,
+        Count | None,
         Parameter(group=EVALUATION, help="Items of each task [default: as --limit]."),
     ] = None,
     dependence: Annotated[

@@ -26,6 +26,7 @@ from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.models.identity import MatrixInfo, ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
+from declutch.ranges import Count, Length, Seed, Share, check_ranges
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
@@ -56,14 +57,17 @@ class ScoreSettings:
     target_modules: str = "mlp"
     method: str = "importance"
     statistic: str = "abs"
-    num_samples: int = 128
-    seed: int = 0
-    max_length: int = 1024
+    num_samples: Count = 128
+    seed: Seed = 0
+    max_length: Length = 1024
     prompt_format: PromptFormat = "auto"
-    shortlist: float = 1e-3
+    shortlist: Share = 1e-3
     allow_fewer: bool = False
     all_tokens: bool = False
     contrast: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def score(
