@@ -425,7 +425,7 @@ def test_changed_shapes_and_fingerprint_are_found(llama: PreTrainedModel, tmp_pa
     for changes in ({"matrices": matrices}, {"model": model}):
         patch.save(tmp_path)
         edit_json(tmp_path, **changes)
-        with pytest.raises(FileFormatError, match="checksum differs|says nothing of"):
+        with pytest.raises(FileFormatError, match=r"checksum differs|says nothing of"):
             Patch.load(tmp_path)
 
 

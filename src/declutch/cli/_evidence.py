@@ -12,6 +12,7 @@ from rich.text import Text
 
 from declutch.cli.printing import print_json
 from declutch.reporting import formats
+from declutch.reporting.tables import NamedNumbers
 from declutch.reporting.values import Metric, Row
 from declutch.terminal import Terminal
 
@@ -67,14 +68,13 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
     _print_guards(console, comparison.guards)
 
 
-def _wording(rows: Sequence[WordingRow]) -> Table:
+def _wording(rows: Sequence[WordingRow]) -> NamedNumbers:
     """The phrases whose use changed most, times in 1,000 words."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("Phrases found to shift")
-    for title in ("Before", "After", "per 1,000 words, 95 %", "p Holm"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = NamedNumbers(
+        "Phrases found to shift", "Before", "After", "per 1,000 words, 95 %", "p Holm"
+    )
     for row in rows:
-        table.add_row(
+        table.row(
             f"{row.dimension}: {row.phrase}",
             f"{row.before} ({row.before_replies} replies)",
             f"{row.after} ({row.after_replies} replies)",
@@ -84,21 +84,17 @@ def _wording(rows: Sequence[WordingRow]) -> Table:
     return table
 
 
-def _tests(rows: Sequence[ComparisonRow]) -> Table:
+def _tests(rows: Sequence[ComparisonRow]) -> NamedNumbers:
     """The paired tests: how many items changed, p before and after Holm, effect, prompts."""
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+    table = NamedNumbers(
+        "Paired tests", "Pairs", "Gained", "Lost", "p", "p Holm", "Effect", "Prompts\nneeded",
         caption="p Holm: adjusted for the number of these tests. Effect: Cohen's h of shares, "
         "d_z of means. Prompts needed: to see a difference of this size (power 0.8), if as many "
         "verdicts change.",
-        caption_justify="left",
     )  # fmt: skip
-    table.add_column("Paired tests", overflow="fold")
-    for title in ("Pairs", "Gained", "Lost", "p", "p Holm", "Effect", "Prompts\nneeded"):
-        table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(
-            Text(_in_words(row.before)),
+        table.row(
+            _in_words(row.before),
             f"{row.n_pairs:,}",
             _count(row.gained),
             _count(row.lost),
