@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from declutch.errors import FileFormatError
-from declutch.files import atomic_path, write_json
+from declutch.files import atomic_path, require_file, write_json
 from declutch.records import Record, read_record
 from declutch.scoring.shortlists import Shortlist, differences
 
@@ -164,8 +164,9 @@ class Partial:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        require_file(path)
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, FileFormatError) as error:
         raise _damaged(path.parent, str(error)) from error
     return tensors
 

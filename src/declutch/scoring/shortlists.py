@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from declutch.errors import DataError, FileFormatError, ModelError
-from declutch.files import atomic_path, write_json
+from declutch.files import atomic_path, require_file, write_json
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.records import Record, read_record
 
@@ -137,6 +137,7 @@ class Scores:
         info = read_info(folder)
         scores = cls(info)
         path = folder / "shortlists.safetensors"
+        require_file(path)
         try:
             with safe_open(path, framework="pt") as file:
                 for dimension in (*info.dimensions, CONTROL):

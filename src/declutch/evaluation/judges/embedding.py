@@ -21,7 +21,7 @@ from declutch.evaluation.judges.options import Options
 from declutch.evaluation.judges.reply_kinds import is_empty
 from declutch.evaluation.judges.sentence_vectors import SentenceEncoder
 from declutch.evaluation.results import Metric
-from declutch.files import sha256_file
+from declutch.files import require_file, sha256_file
 from declutch.records import Record, read_record
 
 FORMAT_VERSION = 1
@@ -140,10 +140,9 @@ def _read_weights(
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    require_file(path)
     try:
         tensors = load_file(path)
-    except FileNotFoundError as error:
-        raise FileFormatError(f"{path} does not exist.") from error
     except SafetensorError as error:
         raise FileFormatError(f"{path} is damaged: {error}.") from error
     found = {}
