@@ -108,6 +108,14 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     return data
 
 
+def is_file(path: Path | str) -> bool:
+    """Whether there is a plain file; a name that no file can have is none."""
+    try:
+        return Path(path).is_file()
+    except OSError:  # longer than the file system allows, or in a folder that can't be read
+        return False
+
+
 def require_file(path: Path) -> None:
     """See that a path names a plain file.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from declutch.errors import SettingsError, ShortlistTooShort
 from declutch.models.identity import MatrixInfo
-from declutch.models.matrices import target_filter
+from declutch.models.targets import target_filter
 from declutch.patching import Patch, PatchInfo
 from declutch.ranges import Scale, Seed, Share, check_value
 from declutch.scoring.shortlists import CONTROL, Scores, Shortlist

@@ -29,7 +29,7 @@ from declutch.evaluation.store import ReplyStore, kept_rows
 from declutch.evaluation.suites import load_suite
 from declutch.locating import locate
 from declutch.models.loading import ModelOptions, load_model
-from declutch.models.matrices import target_filter
+from declutch.models.targets import target_filter
 from declutch.patching import Patch
 from declutch.pipeline import _begin
 from declutch.reporting.loading import load_input

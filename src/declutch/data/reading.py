@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from declutch.data.filters import quoted
 from declutch.errors import DataError
 from declutch.extras import require
+from declutch.files import is_file
 
 if TYPE_CHECKING:
     from _csv import Reader as _CsvReader
@@ -48,8 +50,10 @@ def read_file(path: str) -> Table:
         MissingExtra: pyarrow is needed and not installed.
     """
     file = Path(path).expanduser()
-    if not file.is_file():
-        what = "is a folder, not a file" if file.is_dir() else "does not exist"
+    if not is_file(file):
+        what = "is a folder, not a file" if os.path.isdir(file) else "does not exist"
+        if os.path.exists(file) and not os.path.isdir(file):
+            what = "is a pipe or a device, not a file"
         where = "" if file.is_absolute() else f" (looked for in {Path.cwd()})"
         raise DataError(f"The data file {path} {what}{where}.")
     try:

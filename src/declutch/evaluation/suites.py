@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from declutch.data.example import Example
 from declutch.errors import SettingsError
-from declutch.files import sha256_json
+from declutch.files import is_file, sha256_json
 
 PromptKind = Literal["awareness", "over_refusal"]
 
@@ -175,7 +174,7 @@ def load_suite(reference: str) -> Suite:
     harmless = name.startswith("harmless:")
     dimension = name.removeprefix("harmless:")
     if not equals or not dimension or not source:
-        if Path(reference).is_file():
+        if is_file(reference):
             raise SettingsError(
                 f"--suite {reference}: say which dimension its prompts belong to, as "
                 f"fairness={reference}, or harmless:fairness={reference} for harmless ones."

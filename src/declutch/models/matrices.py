@@ -9,7 +9,7 @@ model names are listed anywhere: decoder blocks are found by structure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -20,13 +20,9 @@ from torch import Tensor, nn
 
 from declutch.errors import MatrixNotFound, ModelError, SettingsError
 from declutch.models.identity import MatrixInfo
+from declutch.models.targets import target_filter
 
 Kind = Literal["mlp", "attention", "router", "other"]
-GROUPS: dict[str, frozenset[str]] = {
-    "mlp": frozenset({"mlp"}),
-    "attention": frozenset({"attention"}),
-    "all": frozenset({"mlp", "attention", "router", "other"}),
-}
 
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 _MLP = re.compile(r"mlp|feed_?forward|ffn|moe(block)?\b", re.IGNORECASE)
@@ -280,30 +276,6 @@ def _quantised(name: str, how: torch.dtype | str) -> ModelError:
         "gradients: load the unquantised checkpoint (no load_in_4bit/8bit, no quantization_config; "
         "a GGUF file is dequantised on loading), patch it, and quantise the result."
     )
-
-
-def target_filter(target: str) -> Callable[[str, str], bool]:
-    """A test of a matrix's name and kind against ``mlp``, ``attention``, ``all`` or an expression.
-
-    Raises:
-        SettingsError: the expression is not valid.
-    """
-    if target in GROUPS:
-        kinds = GROUPS[target]
-        return lambda name, kind: kind in kinds
-    try:
-        pattern = re.compile(target)
-    except re.error as error:
-        raise SettingsError(
-            f"--target-modules «{target}» is neither mlp, attention nor all, and is not a valid "
-            f"regular expression: {error}."
-        ) from error
-
-    def matches(name: str, kind: str) -> bool:
-        plain = re.sub(r"\[\d+\]$", "", name)
-        return any(pattern.fullmatch(one) for one in (name, plain, plain.rpartition(".")[2]))
-
-    return matches
 
 
 def _not_a_matrix(module: nn.Module, key: str, parameter: Tensor, kind: Kind) -> str | None:
