@@ -17,9 +17,9 @@ from declutch.models.matrices import (
     find_matrices,
     refuse_unusable,
     resolve,
-    target_filter,
     total_parameters,
 )
+from declutch.models.targets import target_filter
 from tests.conftest import _COMMON, ARCHITECTURES, VOCABULARY, build_model
 from tests.models.widths import in_dtype
 
@@ -504,3 +504,9 @@ def test_adapters_are_refused(attribute: str) -> None:
 def test_half_precision_is_not_refused() -> None:
     for dtype in (torch.bfloat16, torch.float16):
         assert find_matrices(in_dtype(build_model("llama"), dtype)).matrices
+
+
+@pytest.mark.parametrize("target", ["(", "(a+)+" * 600, "[a" * 50, "a{99999999999}", r"(\w+\.?)+!"])
+def test_an_expression_that_is_wrong_or_never_ends(target: str) -> None:
+    with pytest.raises(SettingsError, match="--target-modules"):
+        target_filter(target)("model.layers.0.block_sparse_moe.experts.down_proj", "mlp")

@@ -89,6 +89,10 @@ class NamedNumbers:
 
     def _list(self) -> Iterator[RenderableType]:
         first = max(map(cell_len, (title.replace("\n", " ") for title in self.titles[1:])))
+        numbers = [
+            cell[0] for row in self._rows if isinstance(row, _Row) for cell in row.cells if cell
+        ]
+        second = max(map(cell_len, numbers), default=0)
         for row in self._rows:
             if isinstance(row, Text):
                 yield row
@@ -98,7 +102,7 @@ class NamedNumbers:
             for title, lines in zip(self.titles[1:], row.cells, strict=True):
                 if lines:
                     text = Text(f"{title.replace(chr(10), ' '):<{first}}", "dim")
-                    text.append(f"  {lines[0]}", "not dim")
+                    text.append(f"  {lines[0]:<{second}}", "not dim")
                     text.append("".join(f"  {more}" for more in lines[1:]))
                     yield Padding(text, (0, 0, 0, 2 * _INDENT))
 
