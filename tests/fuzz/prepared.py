@@ -15,7 +15,7 @@ from declutch.models.identity import ModelInfo
 from declutch.pipeline import RunSettings, _begin
 from declutch.scoring.partial import Partial, Progress
 from declutch.scoring.score import score
-from declutch.scoring.shortlists import Scores, Shortlist
+from declutch.scoring.shortlists import Shortlist
 from tests.cli.conftest import write_pairs
 from tests.conftest import build_model, build_tokenizer
 
@@ -89,8 +89,3 @@ def write_partial(folder: Path) -> None:
     partial = Partial(folder, {"job": 1}, 0)
     partial.save(Progress(1, (), 77, PROGRESS.shortlists), {})
     partial.save(PROGRESS, STATES)
-
-
-def whole_scores(folder: Path) -> Scores:
-    """The prepared scores."""
-    return Scores.load(folder / "scores")

@@ -138,16 +138,22 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
     def judge(folder: Path) -> None:
         EmbeddingJudge(folder, _Encoder())
 
+    def results(folder: Path) -> None:
+        compare(folder / "before", folder / "after")
+
+    run = prepared / "run"
+    patch_files = copied(run / "patch", "patch.json", "patch.safetensors")
+    score_files = copied(prepared / "scores", "scores.json", "shortlists.safetensors")
     return [
-        FolderReader("patch", 8, copied(prepared / "run" / "patch", "patch.json", "patch.safetensors"), patch),
-        FolderReader("scores", 5, copied(prepared / "scores", "scores.json", "shortlists.safetensors"), scores),
+        FolderReader("patch", 8, patch_files, patch),
+        FolderReader("scores", 5, score_files, scores),
         FolderReader("partial", 5, write_partial, partial),
         FolderReader("run.json", 4, copied(prepared / "begun", "run.json"), begin),
         FolderReader("replies", 5, make_replies, replies),
-        FolderReader("results", 3, copied(prepared / "run", "before", "after"), lambda folder: compare(folder / "before", folder / "after")),
-        FolderReader("report", 2, copied(prepared / "run", "before", "after", "patch", "scores"), load_input),
-        FolderReader("judge", 5, _make_judge, judge),
-    ]  # fmt: skip
+        FolderReader("results", 1.5, copied(run, "before", "after"), results),
+        FolderReader("report", 1, copied(run, "before", "after", "patch", "scores"), load_input),
+        FolderReader("judge", 4, _make_judge, judge),
+    ]
 
 
 def _make_judge(folder: Path) -> None:
@@ -205,7 +211,8 @@ def _of_texts(prepared: Path) -> list[Reader]:
             "fairness>=baseline+0.05", "margin>=0.9x"), guard),
         TextReader("source", 6, samples(
             f"{source}?prompt=prompt&response=response&where=aware=yes", "hub:a/b@main?split=test",
-            "bundled:fairness", f"{source}?where=prompt|response~=a|b"), lambda t, _: Source.parse(t)),
+            "bundled:fairness", f"{source}?where=prompt|response~=a|b"),
+            lambda text, _: Source.parse(text)),
         TextReader("named-source", 3, samples("fairness=a.csv", "general=hub:a/b?split=train"),
                    lambda t, _: named_sources([t], "--data")),
         TextReader("suite", 2, samples(f"fairness={source}", f"harmless:fairness={source}",
@@ -218,8 +225,8 @@ def _of_texts(prepared: Path) -> list[Reader]:
         TextReader("memory-limit", 2, samples("8GiB", "2e9", "800M"), lambda t, _: parse_size(t)),
         TextReader("template", 4, samples(CHAT_TEMPLATE), template),
         TextReader("config", 8, samples(options, more), config),
-        TextReader("config-command", 1, samples(options), command),
-        TextReader("arguments", 1, samples(
+        TextReader("config-command", 0.7, samples(options), command),
+        TextReader("arguments", 0.7, samples(
             f"locate{locating}--ratio\n0.1\n--scale\n0.5\n--seed\n3",
             "score\nnowhere/at/all\n--data\na=b.csv\n-o\n/nowhere\n--shortlist\n0.1\n--max-length\n9",
             "compare\n/nowhere\n/nowhere\n--seed\n1", "inspect\n/nowhere/at\n--show\n3",
@@ -240,9 +247,14 @@ def _of_models(prepared: Path) -> list[Reader]:
     def make(folder: Path) -> None:
         write_gguf(folder / "tiny.gguf")
 
+    whole = copied(prepared, "model")
+
+    def model(folder: Path) -> None:
+        load(folder / "model")
+
     return [
-        FolderReader("model-config", 0.4, copied(prepared, "model"), lambda f: load(f / "model"), "*config.json"),
-        FolderReader("tokenizer", 0.2, copied(prepared, "model"), lambda f: load(f / "model"), "*token*"),
-        FolderReader("checkpoint", 0.4, copied(prepared, "model"), lambda f: load(f / "model"), "*.safetensors"),
-        FolderReader("gguf", 0.2, make, gguf),
-    ]  # fmt: skip
+        FolderReader("model-config", 0.3, whole, model, "*config.json"),
+        FolderReader("tokenizer", 0.2, whole, model, "*token*"),
+        FolderReader("checkpoint", 0.3, whole, model, "*.safetensors"),
+        FolderReader("gguf", 0.15, make, gguf),
+    ]

@@ -21,7 +21,7 @@ def test_which_models_have_a_table() -> None:
 def test_too_long_an_example_is_refused() -> None:
     model, tokenizer = build_model("gpt2"), build_tokenizer()
     data = {"a": LONG, "b": LONG}
-    with pytest.raises(SettingsError, match="the model has 128 positions. Give --max-length 128"):
+    with pytest.raises(SettingsError, match=r"the model has 128 positions. Give --max-length 128"):
         score(model, tokenizer, data)
     scores = score(model, tokenizer, data, max_length=128, shortlist=0.1)
     assert scores.info.dimensions["a"].truncated == 2

@@ -227,9 +227,10 @@ def _refuse_shared(gpus: Sequence[Sequence[str]]) -> None:
             holders.setdefault(name, []).append(rank)
     shared = next((ranks for ranks in holders.values() if len(ranks) > 1), None)
     if shared:
+        ranks = " and ".join(map(str, shared))
         raise SettingsError(
-            f"Processes {' and '.join(map(str, shared))} hold their models on one GPU, where they wait for each "
-            "other and share its memory. Start as many processes as there are GPUs (torchrun "
+            f"Processes {ranks} hold their models on one GPU, where they wait for each other and "
+            "share its memory. Start as many processes as there are GPUs (torchrun "
             "--nproc-per-node), without --device cuda and --device-map; or one process."
         )
 
