@@ -31,7 +31,8 @@ def read_patch_tensors(
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise FileFormatError(f"{path} is missing or damaged: {error}.") from error
-    indices, original = {}, {}
+    indices: dict[str, Tensor] = {}
+    original: dict[str, Tensor] = {}
     for key in sorted(tensors):
         name, _, what = key.rpartition("/")
         if name not in matrices or what not in ("indices", "original"):

@@ -79,7 +79,8 @@ def damaged_bytes(random: Random, data: bytes) -> bytes:
 def damaged_value(random: Random, value: Any) -> Any:
     """A value of JSON with one place in it changed, taken out, moved or nested."""
     value = json.loads(json.dumps(value))
-    parent, key = None, None
+    parent: Any = None
+    key: Any = None
     here = value
     while isinstance(here, dict | list) and here and (parent is None or random.random() < 0.8):
         parent = here

@@ -136,7 +136,7 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
         (folder / "run.json").write_text(json.dumps(text))
 
     def judge(folder: Path) -> None:
-        EmbeddingJudge(folder, _Encoder())
+        EmbeddingJudge(folder, encoder=_Encoder())
 
     def results(folder: Path) -> None:
         compare(folder / "before", folder / "after")
