@@ -53,13 +53,13 @@ Seconds = Annotated[float, Range(0, _FINITE)]
 Timeout = Annotated[float, Range(0, _LARGEST_COUNT, above=True)]
 
 
-def check_ranges(settings: object) -> None:
+def check_ranges(settings: Any) -> None:
     """See that each number of a dataclass is in the range that its type declares.
 
     Raises:
         SettingsError: one is not; it is named as on the command line.
     """
-    for field in fields(settings):  # type: ignore[arg-type]
+    for field in fields(settings):
         check_value(field.name, _hints(type(settings))[field.name], getattr(settings, field.name))
 
 

@@ -8,6 +8,7 @@ needs no scikit-learn.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -87,7 +88,7 @@ class EmbeddingJudge:
     ) -> None:
         self.directory = Path(directory)
         self.name = name
-        if not self.directory.is_dir():
+        if not os.path.isdir(self.directory):  # False, too, for a name longer than any folder's
             raise SettingsError(
                 f"There is no embedding judge at {directory}. Fit one with: declutch judge fit "
                 "--aware fairness=FILE --unaware fairness=FILE -o DIR"
