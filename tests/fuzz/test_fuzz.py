@@ -21,10 +21,13 @@ _EACH = 6
 @pytest.fixture(autouse=True)
 def _offline_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    before = logging.root.manager.disable
+    log = logging.getLogger("declutch")
+    before = logging.root.manager.disable, log.handlers, log.level, log.propagate
     logging.disable(logging.CRITICAL)
     yield
-    logging.disable(before)
+    # The commands that are tried set up messages as a process of their own would.
+    logging.disable(before[0])
+    log.handlers, log.level, log.propagate = before[1:]
 
 
 def test_only_errors_of_declutch_come_out(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -91,7 +90,7 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
                 output_loading_info=True,
                 **arguments,
             )
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
+    except Exception as error:  # a damaged file makes transformers and tokenizers raise any kind
         raise ModelError(_explain(reference, error)) from error
     model: PreTrainedModel = loaded[0]
     if missing := sorted(loaded[1]["missing_keys"]):
