@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cyclopts import App
+from safetensors import SafetensorError
 
 from declutch.cli import build_app
 from declutch.cli.running import run_command
@@ -41,6 +42,7 @@ def raising(error: BaseException) -> App:
         (OSError(errno.ENOSPC, "No space left on device", "/out/a"), 2, "/out/a (No space left"),
         (PermissionError(errno.EROFS, "Read-only file system", "/o"), 2, "Read-only file system"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "aaa"), 2, "File name too long"),
+        (SafetensorError("I/O error: No space left on device"), 2, "No space left on device"),
         (MemoryError(), 2, "not enough memory"),
         (ZeroDivisionError("division by zero"), 3, "internal error: ZeroDivisionError"),
         (RecursionError("too deep"), 3, "Please report it"),

@@ -64,6 +64,11 @@ def run_command(app: App, tokens: list[str]) -> int:
     except MemoryError as error:
         return _complain(tokens, f"There is not enough memory ({error or 'of the system'}).")
     except Exception as error:
+        # safetensors has a class of its own for what the system refuses (a full disk).
+        if type(error).__name__ == "SafetensorError":
+            return _complain(
+                tokens, f"A tensor file could not be read or written ({error}). Check the disk."
+            )
         what = f"{type(error).__name__}: {error}"[:500]
         return _complain(tokens, f"internal error: {what}. {_REPORT}", OWN_FAULT)
     return outcome if isinstance(outcome, int) else DONE
