@@ -97,8 +97,8 @@ def damaged_value(random: Random, value: Any) -> Any:
         parent[key] = [here]
     elif choice == 3:
         parent[key] = str(here)
-    elif choice == 4 and isinstance(here, int | float):
-        parent[key] = random.choice((-here, here + 1, here * 1000, here / 2, float(here)))
+    elif choice == 4 and isinstance(here, int | float) and abs(here) < 1e300:
+        parent[key] = random.choice((-here, here + 1, here * 1000, here * 0.5))
     elif choice == 5:
         parent[key] = damaged_text(random, here) if isinstance(here, str) else None
     else:
