@@ -25,7 +25,7 @@ from cyclopts.config import Dict
 
 import declutch
 from declutch.cli import build_app
-from declutch.cli.config_file import read_config
+from declutch.cli.config import read_config
 from declutch.data.filters import Condition
 from declutch.data.loading import load_examples
 from declutch.data.sources import Source

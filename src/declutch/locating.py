@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from declutch.data.names import CONTROL
 from declutch.errors import SettingsError, ShortlistTooShort
 from declutch.models.identity import MatrixInfo
-from declutch.models.matrices import target_filter
+from declutch.models.targets import target_filter
 from declutch.patching import Patch, PatchInfo
+from declutch.ranges import Scale, Seed, Share, check_value
 from declutch.scoring.shortlists import Scores, Shortlist
 
 log = logging.getLogger("declutch")
@@ -270,6 +271,8 @@ def locate(
     """
     name, _, argument = rule.partition(":")
     check_options(couple, exclude, ratio=ratio, rule=rule, scope=scope)
+    check_value("scale", Scale, scale)
+    check_value("seed", Seed, seed)
     matrices = _narrow(scores, target_modules)
     notes = ratio_notes(matrices, ratio, scope)
     tops = {
@@ -328,8 +331,7 @@ def check_options(
         )
     if both := set(couple) & set(exclude):
         raise SettingsError(f"{', '.join(sorted(both))}: both coupled and excluded. Choose one.")
-    if not 0 < ratio <= 1:
-        raise SettingsError(f"--ratio {ratio:g} is not between 0 and 1.")
+    check_value("ratio", Share, ratio)
     if scope not in get_args(Scope):
         raise SettingsError(f"--scope «{scope}» is unknown; give {', '.join(get_args(Scope))}.")
 

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch, SettingsError
@@ -23,6 +22,8 @@ from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.matrices import WeightMatrix, resolve
 from declutch.patch_sets import PatchParent, combined
+from declutch.patch_tensors import read_patch_tensors
+from declutch.ranges import Scale, check_value
 from declutch.records import Record, read_record
 from declutch.scoring.shortlists import Shortlist, gather
 from declutch.seals import seal
@@ -261,6 +262,7 @@ class Patch:
 
     def scaled(self, scale: float) -> Patch:
         """The same neurons, multiplied by another scale."""
+        check_value("scale", Scale, scale)
         return self.changed(dict(self.indices), dict(self.original), scale=scale)
 
     def __or__(self, other: Patch) -> Patch:
@@ -325,16 +327,7 @@ class Patch:
         folder = Path(folder)
         info = read_record(folder / "patch.json", PatchInfo, FORMAT_VERSION)
         path = folder / "patch.safetensors"
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise FileFormatError(f"{path} is missing or damaged: {error}.") from error
-        names = [key.removesuffix("/indices") for key in tensors if key.endswith("/indices")]
-        try:
-            indices = {name: tensors[f"{name}/indices"] for name in sorted(names)}
-            original = {name: tensors[f"{name}/original"] for name in sorted(names)}
-        except KeyError as error:
-            raise FileFormatError(f"{path} has no tensor {error}: it is damaged.") from error
+        indices, original = read_patch_tensors(path, info.matrices)
         patch = cls(info, indices, original)
         if patch._checksum() != info.checksum:
             raise FileFormatError(

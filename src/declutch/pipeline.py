@@ -25,6 +25,7 @@ from declutch.locks import locked
 from declutch.models.loading import LoadedModel, ModelOptions, load_model
 from declutch.models.matrices import find_matrices
 from declutch.patching import Patch
+from declutch.ranges import Count, Scale, Share, check_ranges
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import ScoreSettings, score
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
@@ -39,10 +40,13 @@ log = logging.getLogger("declutch")
 class LocateSettings:
     """Which neurons are chosen, and what becomes of them; the defaults are the paper's."""
 
-    ratio: float = 5e-7
+    ratio: Share = 5e-7
     rule: str = "coupled"
     scope: Scope = "matrix"
-    scale: float = 0.0
+    scale: Scale = 0.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,12 @@ class EvaluateSettings:
 
     suite: tuple[str, ...] = ("bundled",)
     judge: tuple[str, ...] = ("heuristic",)
-    batch_size: int = 32
-    max_new_tokens: int = 64
-    limit: int | None = None
+    batch_size: Count = 32
+    max_new_tokens: Count = 64
+    limit: Count | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from declutch.cli.config_file import read_config
+from declutch.cli.config import read_config
 from declutch.errors import DeclutchError
 from tests.cli.test_commands import call
 

@@ -413,3 +413,19 @@ def test_smollm2() -> None:
         assert encoded.input_ids[: len(prompt_ids)] == prompt_ids
         assert str(tokenizer.decode(list(prompt_ids))).startswith("<|im_start|>system\n")
         assert encoded.input_ids[:2].count(tokenizer.bos_token_id) == 1
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ raise_exception('no system turn') }}", "{% if %}", "{{ messages.x.y }}", "{{ 1 / 0 }}",
+     "{{ messages[7].content }}", {"tool_use": "{{ messages }}"}],
+)  # fmt: skip
+def test_a_template_that_raises_or_has_no_default(template: Any) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = template
+    for encode in (
+        lambda: Encoder(tokenizer, "chat").encode_prompt("Who?"),
+        lambda: Encoder(tokenizer, "auto").encode(Example("Who?", "Nobody.")),
+    ):
+        with pytest.raises(SettingsError, match="chat template fails"):
+            encode()

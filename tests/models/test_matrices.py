@@ -16,9 +16,9 @@ from declutch.models.matrices import (
     decoder_blocks,
     find_matrices,
     resolve,
-    target_filter,
     total_parameters,
 )
+from declutch.models.targets import target_filter
 from tests.conftest import _COMMON, ARCHITECTURES, VOCABULARY, build_model
 
 HIDDEN = 32
@@ -395,3 +395,12 @@ def test_blocks_are_the_language_model_s() -> None:
     assert [name for name, _ in decoder_blocks(Both())] == ["text.layers.0", "text.layers.1"]
     with pytest.raises(ModelError, match=r"No decoder blocks.*Linear"):
         decoder_blocks(nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("target", ["(", "a" * 3000, "[a" * 50, "(" * 1000, r"(\w|\w\w|\.)+[!?]"])
+def test_an_expression_that_is_wrong_or_never_ends(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("declutch.models.targets._MATCH_SECONDS", 0.05)
+    with pytest.raises(SettingsError, match="--target-modules"):
+        target_filter(target)("model.layers.0.block_sparse_moe.experts.down_proj", "mlp")

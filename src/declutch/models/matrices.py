@@ -9,7 +9,7 @@ model names are listed anywhere: decoder blocks are found by structure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from declutch.errors import MatrixNotFound, ModelError, SettingsError
 from declutch.models.identity import MatrixInfo
-from declutch.models.kinds import GROUPS, Kind, module_kinds, not_a_matrix, stacked_transposed
+from declutch.models.kinds import Kind, module_kinds, not_a_matrix, stacked_transposed
+from declutch.models.targets import target_filter
 
 _QUANTISED = re.compile(
     r"[48]bit|int[48]|quant|gptq|awq|wqlinear|hqq|fp8|eetq|aqlm|bitlinear", re.IGNORECASE
@@ -294,30 +295,6 @@ def _quantised(name: str, how: torch.dtype | str) -> ModelError:
         "gradients: load the unquantised checkpoint (no load_in_4bit/8bit, no quantization_config; "
         "a GGUF file is dequantised on loading), patch it, and quantise the result."
     )
-
-
-def target_filter(target: str) -> Callable[[str, str], bool]:
-    """A test of a matrix's name and kind against ``mlp``, ``attention``, ``all`` or an expression.
-
-    Raises:
-        SettingsError: the expression is not valid.
-    """
-    if target in GROUPS:
-        kinds = GROUPS[target]
-        return lambda name, kind: kind in kinds
-    try:
-        pattern = re.compile(target)
-    except re.error as error:
-        raise SettingsError(
-            f"--target-modules «{target}» is neither mlp, attention nor all, and is not a valid "
-            f"regular expression: {error}."
-        ) from error
-
-    def matches(name: str, kind: str) -> bool:
-        plain = re.sub(r"\[\d+\]$", "", name)
-        return any(pattern.fullmatch(one) for one in (name, plain, plain.rpartition(".")[2]))
-
-    return matches
 
 
 def _matrices_of(

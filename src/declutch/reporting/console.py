@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from declutch.reporting import formats
+from declutch.reporting.tables import NamedNumbers
 from declutch.reporting.values import Metric, PatchSummary, Row, grouped, layer_series
 from declutch.reporting.verdict import Verdict
 
@@ -26,14 +27,14 @@ _OUTCOME = {
 }
 
 
-def comparison_table(rows: Sequence[Row], *, folded: bool = True) -> Table:
+def comparison_table(rows: Sequence[Row], *, folded: bool = True) -> NamedNumbers:
     """Before and after, each with its interval on the line below.
 
     Args:
         folded: leave out single layers, of which there may be hundreds, and kinds of replies
             that did not detectably change; say how many.
     """
-    table = _table("Measure", "Before", "After", "Change", "p")
+    table = NamedNumbers("Measure", "Before", "After", "Change", "p")
     hidden = 0
     for members in grouped(rows).values():
         series = {row.name for points in layer_series(members).values() for _, row in points}
@@ -41,14 +42,15 @@ def comparison_table(rows: Sequence[Row], *, folded: bool = True) -> Table:
         shown = [row for row in members if not (folded and row in left_out)]
         hidden += len(members) - len(shown)
         if shown:
-            _section(table, members[0].metric)
+            table.section(members[0].metric.group_title)
         for row in shown:
-            table.add_row(
-                _name(row).append(f"\n  {row.reading}", _READING.get(row.reading, "dim")),
-                _cell(_value(row.before), formats.interval(row.before)),
-                _cell(_value(row.after), formats.interval(row.after)),
-                _cell(_change(row), formats.difference_interval(row)),
+            table.row(
+                _name(row),
+                (_value(row.before), formats.interval(row.before)),
+                (_value(row.after), formats.interval(row.after)),
+                (_change(row), formats.difference_interval(row)),
                 formats.p_value(row.p).replace("< ", "<"),
+                note=Text(row.reading, _READING.get(row.reading, "dim")),
             )
     if hidden:
         table.caption = (
@@ -63,13 +65,13 @@ def _unremarkable(row: Row) -> bool:
     return row.metric.group in ("reply_kinds", "wording") and row.reading in quiet
 
 
-def results_table(metrics: Sequence[Metric], *, folded: bool = True) -> Table:
+def results_table(metrics: Sequence[Metric], *, folded: bool = True) -> NamedNumbers:
     """The metrics of one evaluation.
 
     Args:
         folded: leave out single layers and what was never counted; say how many.
     """
-    table = _table("Measure", "Value", "95 % interval")
+    table = NamedNumbers("Measure", "Value", "95 % interval")
     hidden = 0
     for members in grouped([Row(metric.name, None, metric) for metric in metrics]).values():
         series = {row.name for points in layer_series(members).values() for _, row in points}
@@ -78,9 +80,9 @@ def results_table(metrics: Sequence[Metric], *, folded: bool = True) -> Table:
         ]
         hidden += len(members) - len(shown)
         if shown:
-            _section(table, members[0].metric)
+            table.section(members[0].metric.group_title)
         for row in shown:
-            table.add_row(_name(row), _value(row.after), formats.interval(row.after))
+            table.row(_name(row), _value(row.after), formats.interval(row.after))
     if hidden:
         table.caption = (
             f"{hidden:,} more (layers; phrases and kinds of replies that never occurred) are "
@@ -146,21 +148,12 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _section(table: Table, metric: Metric) -> None:
-    table.add_row(Text(metric.group_title, "bold"))
-
-
-def _name(row: Row) -> Text:
-    return Text(f"  {row.metric.label}".replace(" · ", " "))
+def _name(row: Row) -> str:
+    return row.metric.label.replace(" · ", " ")
 
 
 def _value(metric: Metric | None) -> str:
     return formats.value(metric).replace(" = ", " ")
-
-
-def _cell(value: str, interval: str) -> Text:
-    text = Text(value, justify="right")
-    return text.append(f"\n{interval}", "dim") if interval else text
 
 
 def _change(row: Row) -> str:

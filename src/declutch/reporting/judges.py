@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from declutch.evaluation.enough import TOO_FEW
 from declutch.evaluation.judges.check import CheckedSet
 from declutch.evaluation.judges.embedding import EmbeddingFacts
 from declutch.evaluation.results import Metric
+from declutch.terminal import Terminal
 
 
 def print_fitted(facts: EmbeddingFacts, out: Path) -> None:
     """The held-out figures of each dimension, and where the judge is."""
-    console = Console()
+    console = Terminal()
     table = _table("On replies to prompts that it had not seen")
     for dimension, fitted in facts.dimensions.items():
         _add(table, dimension, fitted.held_out)
@@ -27,15 +27,14 @@ def print_fitted(facts: EmbeddingFacts, out: Path) -> None:
             f"{fitted.prompts} prompts, {fitted.folds} folds, AUC {fitted.auc:.3f} over "
             f"{fitted.aware + fitted.unaware} replies; left out: {fitted.duplicates} said twice, "
             f"{fitted.contradicted} labelled both ways.",
-            highlight=False,
             soft_wrap=True,
         )
-    console.print(f"Judge: embedding:{out}", highlight=False, soft_wrap=True)
+    console.print(f"Judge: embedding:{out}", soft_wrap=True)
 
 
 def print_checked(judge: str, found: Iterable[CheckedSet]) -> None:
     """One row a labelled set."""
-    console = Console()
+    console = Terminal()
     table = _table(f"«{judge}» against people's labels")
     for each in found:
         _add(table, each.labelled.name, each.metrics)
@@ -45,7 +44,6 @@ def print_checked(judge: str, found: Iterable[CheckedSet]) -> None:
         console.print(
             f"{each.labelled.name}: {aware} aware of {total}; {each.labelled.measures}"
             + (f"; {each.labelled.left_out} rows left out" if each.labelled.left_out else ""),
-            highlight=False,
             soft_wrap=True,
         )
 

@@ -46,7 +46,7 @@ def parse_size(text: str) -> int:
     try:
         assert match
         return int(float(match[1]) * _UNITS[match[2].upper()])
-    except (AssertionError, ValueError) as error:
+    except (AssertionError, ValueError, OverflowError) as error:
         raise SettingsError(
             f"--memory-limit «{text}» is not a size; write for example 800M or 16GiB."
         ) from error

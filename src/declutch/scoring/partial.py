@@ -24,6 +24,7 @@ from declutch.files import (
     atomic_path,
     changed_files,
     hash_files,
+    require_file,
     sha256_file,
     sha256_json,
     write_json,
@@ -214,8 +215,9 @@ class Partial:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        require_file(path)
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, FileFormatError) as error:
         raise _damaged(path.parent, str(error)) from error
     return tensors
 

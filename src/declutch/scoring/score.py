@@ -31,7 +31,9 @@ from declutch.locks import FolderLock
 from declutch.models.forward import evaluation_mode
 from declutch.models.identity import MatrixInfo, ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
+from declutch.models.positions import position_table
 from declutch.models.probes import must_be_alone
+from declutch.ranges import Count, Length, Seed, Share, check_ranges
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
@@ -61,14 +63,17 @@ class ScoreSettings:
     target_modules: str = "mlp"
     method: str = "importance"
     statistic: str = "abs"
-    num_samples: int = 128
-    seed: int = 0
-    max_length: int = 1024
+    num_samples: Count = 128
+    seed: Seed = 0
+    max_length: Length = 1024
     prompt_format: PromptFormat = "auto"
-    shortlist: float = 1e-3
+    shortlist: Share = 1e-3
     allow_fewer: bool = False
     all_tokens: bool = False
     contrast: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def score(
@@ -138,6 +143,7 @@ def _score(
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
     loaded = {name: _load(name, value, settings) for name, value in data.items()}
     encoded = {name: _encode(encoder, one, name, settings) for name, one in loaded.items()}
+    _check_positions(model, encoded)
     # Which dimensions are contrasted is a fact of each of them, not of all.
     shared = {key: value for key, value in asdict(settings).items() if key != "contrast"}
     info = ScoresInfo(
@@ -203,6 +209,18 @@ def _score(
     if kept:
         team.on_main(lambda: shutil.rmtree(kept, ignore_errors=True))
     return scores
+
+
+def _check_positions(model: nn.Module, encoded: Mapping[str, _Encoded]) -> None:
+    """Refuse examples that are longer than the model's table of positions."""
+    positions = position_table(model)
+    for name, one in encoded.items():
+        longest = max(map(len, one.examples), default=0)
+        if positions is not None and longest > positions:
+            raise SettingsError(
+                f"An example of {name} has {longest} tokens, and the model has {positions} "
+                f"positions. Give --max-length {positions} (responses are cut, never prompts)."
+            )
 
 
 def _statistic(name: str, settings: ScoreSettings) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from declutch.data.names import CONTROL, check_dimension_name
 from declutch.errors import DataError, FileFormatError, ModelError
-from declutch.files import atomic_path, write_json
+from declutch.files import atomic_path, require_file, write_json
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.records import Record, read_record
 from declutch.seals import seal
@@ -173,6 +173,7 @@ class Scores:
         folder = Path(folder)
         scores = cls(read_info(folder))
         path = folder / "shortlists.safetensors"
+        require_file(path)
         try:
             with safe_open(path, framework="pt") as file:
                 for dimension in (*scores.dimensions, CONTROL):

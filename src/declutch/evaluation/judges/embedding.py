@@ -8,6 +8,7 @@ needs no scikit-learn.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from declutch.evaluation.judges.options import Options
 from declutch.evaluation.judges.reply_kinds import is_empty
 from declutch.evaluation.judges.sentence_vectors import SentenceEncoder
 from declutch.evaluation.results import Metric
-from declutch.files import sha256_file, sha256_json
+from declutch.files import require_file, sha256_file, sha256_json
 from declutch.records import Record, read_record
 
 FORMAT_VERSION = 1
@@ -99,7 +100,7 @@ class EmbeddingJudge:
     ) -> None:
         self.directory = Path(directory)
         self.name = name
-        if not self.directory.is_dir():
+        if not os.path.isdir(self.directory):  # False, too, for a name longer than any folder's
             raise SettingsError(
                 f"There is no embedding judge at {directory}. Fit one with: declutch judge fit "
                 "--aware fairness=FILE --unaware fairness=FILE -o DIR"
@@ -162,10 +163,9 @@ def _read_weights(
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    require_file(path)
     try:
         tensors = load_file(path)
-    except FileNotFoundError as error:
-        raise FileFormatError(f"{path} does not exist.") from error
     except SafetensorError as error:
         raise FileFormatError(f"{path} is damaged: {error}.") from error
     if sha256_file(path) != facts.weights_sha256:

@@ -1,0 +1,84 @@
+"""What a numeric option may be, said once: in its type.
+
+``num_samples: Count`` declares the range where the option is declared. The command line checks the
+arguments of a command and the library its settings, both with :func:`check_ranges` or what it is
+made of, so that nothing out of range gets further than that.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any, get_args, get_type_hints
+
+from declutch.errors import SettingsError
+
+_FINITE = sys.float_info.max
+_LARGEST_COUNT = 2**31 - 1
+_LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
+
+
+@dataclass(frozen=True)
+class Range:
+    """From ``low`` to ``high``, both included; with ``above`` the lower one is not."""
+
+    low: float
+    high: float
+    above: bool = False
+
+    def refusal(self, value: float) -> str | None:
+        """What a value must be, where it is not."""
+        if math.isnan(value):
+            return "a number"
+        if value > self.high:
+            return f"at most {self.high:g}" if self.high < _FINITE else "a finite number"
+        if value < self.low or (self.above and value == self.low):
+            begin = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+            return begin if self.low > -_FINITE else "a finite number"
+        return None
+
+
+Count = Annotated[int, Range(1, _LARGEST_COUNT)]
+CountOrZero = Annotated[int, Range(0, _LARGEST_COUNT)]
+Folds = Annotated[int, Range(2, _LARGEST_COUNT)]
+Length = Annotated[int, Range(2, _LARGEST_COUNT)]  # a token, and one to predict from it
+Seed = Annotated[int, Range(0, _LARGEST_SEED)]
+Share = Annotated[float, Range(0, 1, above=True)]
+Scale = Annotated[float, Range(-_FINITE, _FINITE)]
+Temperature = Annotated[float, Range(0, _FINITE)]
+Seconds = Annotated[float, Range(0, _FINITE)]
+Timeout = Annotated[float, Range(0, _LARGEST_COUNT, above=True)]
+
+
+def check_ranges(settings: Any) -> None:
+    """See that each number of a dataclass is in the range that its type declares.
+
+    Raises:
+        SettingsError: one is not; it is named as on the command line.
+    """
+    hints = get_type_hints(type(settings), include_extras=True)
+    for field in fields(settings):
+        check_value(field.name, hints[field.name], getattr(settings, field.name))
+
+
+def check_value(name: str, hint: Any, value: object) -> None:
+    """See that a value, or each number of a dataclass, is in the range that ``hint`` declares.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        check_ranges(value)
+    elif isinstance(value, int | float):
+        for allowed in _ranges(hint):
+            if needed := allowed.refusal(value):
+                raise SettingsError(f"--{name.replace('_', '-')} must be {needed}, not {value}.")
+
+
+def _ranges(hint: Any) -> Iterator[Range]:
+    if isinstance(hint, Range):
+        yield hint
+    for part in get_args(hint):
+        yield from _ranges(part)
