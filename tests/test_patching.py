@@ -349,6 +349,58 @@ def test_the_union_applies_and_is_saved(llama: PreTrainedModel, tmp_path: Path) 
     assert same_bits(llama, before)
 
 
+def test_a_combined_patch_records_both_parents(llama: PreTrainedModel, tmp_path: Path) -> None:
+    def made(number: int, **changes: Any) -> Patch:
+        patch = make_patch(llama, seed=number)
+        return patch.changed(patch.indices, patch.original, **changes)
+
+    first = made(1, coupled=("a", "b"), excluded=("x", "y"), ratio=0.1, scores={"sha": "1"})
+    second = made(2, rule="random", coupled=("b", "c"), excluded=("y",), ratio=0.2, seed=7)
+    joined = first | second
+    assert [parent.rule for parent in joined.info.parents] == [first.info.rule, "random"]
+    assert [parent.checksum for parent in joined.info.parents] == [
+        first.info.checksum, second.info.checksum,
+    ]  # fmt: skip
+    assert [parent.scores for parent in joined.info.parents] == [{"sha": "1"}, second.info.scores]
+    assert (joined.info.ratio, joined.info.seed, joined.info.scores) == (None, None, {})
+    assert joined.info.scope == first.info.scope
+    assert (joined.info.coupled, joined.info.excluded) == (("a", "b", "c"), ("y",))
+    assert (first & second).info.excluded == ("x", "y")
+    less = first - second
+    assert (less.info.coupled, less.info.excluded, less.info.ratio) == (("a", "b"), ("x", "y"), 0.1)
+    assert len(less.info.parents) == 2
+    both = (joined | less).info.parents[0]
+    assert [parent.rule for parent in both.parents] == [first.info.rule, "random"]
+    assert Patch.load(joined.save(tmp_path)) == joined
+    for parent in joined.info.parents:
+        assert parent.summary in joined.summary()
+
+
+def test_a_union_with_other_provenance_is_another_patch(llama: PreTrainedModel) -> None:
+    patch = make_patch(llama, seed=1)
+    other = patch.changed(patch.indices, patch.original, rule="random")
+    assert (patch | other) != (patch | patch)
+    assert (patch | other).info.checksum != (patch | patch).info.checksum
+
+
+def test_equality(llama: PreTrainedModel, tmp_path: Path) -> None:
+    patch = make_patch(llama, seed=1)
+    again = make_patch(llama, seed=1)
+    assert patch == again
+    assert hash(patch) == hash(again)
+    assert Patch.load(patch.save(tmp_path)) == patch
+    assert patch != make_patch(llama, seed=2)
+    assert patch != patch.scaled(0.5)
+    assert patch != "patch"
+    name = next(iter(patch.original))
+    values = {**patch.original, name: patch.original[name].clone()}
+    values[name][0] += 1
+    assert patch != Patch(patch.info, patch.indices, values)
+    wide = {key: value.double() for key, value in patch.original.items()}
+    assert patch != Patch(patch.info, patch.indices, wide)
+    assert len({patch, again, patch.scaled(0.5)}) == 2
+
+
 def test_patches_that_do_not_go_together(llama: PreTrainedModel) -> None:
     patch = make_patch(llama)
     with pytest.raises(PatchMismatch, match=r"scales 0 and 0.5.*patch\.scaled"):
@@ -423,9 +475,9 @@ def test_changed_shapes_and_fingerprint_are_found(llama: PreTrainedModel, tmp_pa
     matrices.popitem()
     model = {**facts["model"], "fingerprint": "0" * 64}
     for changes in ({"matrices": matrices}, {"model": model}):
-        patch.save(tmp_path)
+        patch.save(tmp_path, overwrite=True)
         edit_json(tmp_path, **changes)
-        with pytest.raises(FileFormatError, match="checksum differs"):
+        with pytest.raises(FileFormatError, match=r"checksum differs|says nothing of"):
             Patch.load(tmp_path)
 
 
@@ -480,9 +532,9 @@ def test_missing_and_damaged_files(llama: PreTrainedModel, tmp_path: Path) -> No
     (tmp_path / "patch.json").write_text("{")
     with pytest.raises(FileFormatError, match="not valid JSON"):
         Patch.load(tmp_path)
-    make_patch(llama).save(tmp_path)
+    make_patch(llama).save(tmp_path, overwrite=True)
     (tmp_path / "patch.safetensors").unlink()
-    with pytest.raises(FileFormatError, match="missing or damaged"):
+    with pytest.raises(FileFormatError, match="does not exist"):
         Patch.load(tmp_path)
 
 
@@ -510,3 +562,28 @@ def test_summary(llama: PreTrainedModel) -> None:
     ]
     assert sum(patch.counts.values()) == len(patch) == 15
     assert patch.counts["model.layers.0.mlp.up_proj"] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "said"),
+    [
+        ("indices", lambda t: t.to(torch.int32), "must be int64"),
+        ("indices", lambda t: t.float(), "must be int64"),
+        ("indices", lambda t: t.flip(0), "not ascending"),
+        ("indices", lambda t: t - 10**6, "not within"),
+        ("indices", lambda t: t + 10**12, "not within"),
+        ("indices", lambda t: t[None], "positions for"),
+        ("original", lambda t: t[:-1], "positions for"),
+        ("original", lambda t: t.to(torch.uint8), "torch.uint8, which no model"),
+        ("original", lambda t: t.to(torch.complex64), "torch.complex64, which no model"),
+    ],
+)
+def test_tensors_that_no_patch_has(
+    key: str, change: Any, said: str, llama: PreTrainedModel, tmp_path: Path
+) -> None:
+    path = make_patch(llama).save(tmp_path) / "patch.safetensors"
+    tensors = load_file(path)
+    name = f"model.layers.0.mlp.up_proj/{key}"
+    save_file({**tensors, name: change(tensors[name]).contiguous()}, path)
+    with pytest.raises(FileFormatError, match=said):
+        Patch.load(tmp_path)

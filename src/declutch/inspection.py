@@ -9,11 +9,12 @@ from typing import Any
 
 from declutch.data.encoding import EncodedDimension, EncodedExample, Encoder, encode_all
 from declutch.data.loading import load_examples
-from declutch.errors import OutOfMemory
+from declutch.errors import ModelError, OutOfMemory
 from declutch.locating import important
 from declutch.models.forward import collate, example_losses, input_device
 from declutch.models.loading import LoadedModel, ModelOptions, load_model
 from declutch.models.matrices import Coverage, find_matrices, total_parameters
+from declutch.models.probes import must_be_alone
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.memory import Plan, make_plan
 from declutch.scoring.methods.importance import Importance
@@ -100,13 +101,13 @@ def inspect_model(
     views, encoded = [], []
     for name, source in sources.items():
         data = load_examples(source, num_samples=num_samples, seed=seed, allow_fewer=allow_fewer)
-        dimension = encode_all(encoder, data.examples, name)
+        dimension = encode_all(encoder, data.examples, name, allow_fewer=allow_fewer)
         ids = [example.id for example in data.examples if example.id not in dimension.too_long]
         encoded.append(dimension)
         views.append(
             DimensionView(
                 name=name,
-                report=tuple(data.report.lines()),
+                report=tuple(data.report.lines(dimension.too_long)),
                 examples=len(dimension.examples),
                 tokens=dimension.tokens,
                 counted=sum(example.counted for example in dimension.examples),
@@ -172,11 +173,12 @@ def _cost(
         return None, None, ("Give --data NAME=SOURCE for tokens and an estimate.",)
     method = Importance()
     try:
+        alone = must_be_alone(loaded.model, [one.input_ids for one in examples])
         plan = make_plan(loaded.model, method, coverage.matrices, examples)
-    except OutOfMemory as error:
+    except (ModelError, OutOfMemory) as error:
         return None, None, (str(error),)
     middle = examples[len(examples) // 2]
-    count = max(1, min(plan.batch_tokens // len(middle), 4))
+    count = 1 if alone else max(1, min(plan.batch_tokens // len(middle), 4))
     trial = Accumulation(loaded.model, method, plan.groups[0], [middle] * count, plan.batch_tokens)
     # A first pass, which is slower than those that follow, is not timed.
     example_losses(loaded.model, collate([middle], input_device(loaded.model)))

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,45 +13,56 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch
-from declutch.files import atomic_path, sha256_json, write_json
+from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch, SettingsError
+from declutch.files import atomic_path, write_json
 from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.matrices import WeightMatrix, resolve
+from declutch.patch_sets import PatchParent, combined
+from declutch.patch_tensors import read_patch_tensors
+from declutch.ranges import Scale, check_value
 from declutch.records import Record, read_record
 from declutch.scoring.shortlists import Shortlist, gather
+from declutch.seals import seal
 from declutch.versions import versions
 
 FORMAT_VERSION = 1
 
 
 class PatchInfo(Record):
-    """``patch.json``: how the neurons were chosen, and of which model."""
+    """``patch.json``: how the neurons were chosen, and of which model.
+
+    In a patch made of two others, ``parents`` says how each was made, and what the two do not share
+    is None or «several».
+    """
 
     format_version: int = FORMAT_VERSION
     model: ModelInfo
     rule: str
-    ratio: float
+    ratio: float | None
     scope: str = "matrix"
     scale: float = 0.0
-    seed: int = 0
+    seed: int | None = 0
     coupled: tuple[str, ...]
     excluded: tuple[str, ...] = ()
     target_modules: str
     matrices: dict[str, MatrixInfo]
     scores: dict[str, Any] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    parents: tuple[PatchParent, ...] = ()
     checksum: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Patch:
     """Positions, their original values, and the model they belong to.
+
+    Two patches are equal if they hold the same positions and original values, bit for bit, and were
+    made in the same way from the same model.
 
     Attributes:
         info: how the patch was made.
@@ -89,6 +99,17 @@ class Patch:
             indices[matrix] = torch.from_numpy(ordered)
             original[matrix] = values[torch.from_numpy(found)]
         return cls(info, indices, original)._sealed()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Patch):
+            return NotImplemented
+        dtypes = [
+            {name: one.dtype for name, one in each.original.items()} for each in (self, other)
+        ]
+        return dtypes[0] == dtypes[1] and self._checksum() == other._checksum()
+
+    def __hash__(self) -> int:
+        return hash(self._checksum())
 
     def __len__(self) -> int:
         return sum(len(one) for one in self.indices.values())
@@ -241,64 +262,38 @@ class Patch:
 
     def scaled(self, scale: float) -> Patch:
         """The same neurons, multiplied by another scale."""
-        return self._changed(dict(self.indices), dict(self.original), scale=scale)
+        check_value("scale", Scale, scale)
+        return self.changed(dict(self.indices), dict(self.original), scale=scale)
 
     def __or__(self, other: Patch) -> Patch:
         """Neurons of either patch."""
-        return self._combined(other, np.union1d, "|")
+        return combined(self, other, "|")
 
     def __and__(self, other: Patch) -> Patch:
         """Neurons of both patches."""
-        return self._combined(other, np.intersect1d, "&")
+        return combined(self, other, "&")
 
     def __sub__(self, other: Patch) -> Patch:
         """Neurons of this patch that the other does not have."""
-        return self._combined(other, np.setdiff1d, "-")
+        return combined(self, other, "-")
 
-    def _combined(self, other: Patch, operation: Any, sign: str) -> Patch:
-        if self.info.model.fingerprint != other.info.model.fingerprint:
-            raise PatchMismatch(
-                f"The patches are of two models, {self.info.model.id} and {other.info.model.id} "
-                "(their fingerprints differ), so their neurons are not the same."
-            )
-        if self.info.scale != other.info.scale:
-            raise PatchMismatch(
-                f"The patches have the scales {self.info.scale:g} and {other.info.scale:g}; bring "
-                "them to one with patch.scaled(...) first."
-            )
-        indices, original = {}, {}
-        for name in {**self.indices, **other.indices}:
-            both = [one for one in (self, other) if name in one.indices]
-            where = torch.cat([one.indices[name] for one in both]).numpy()
-            values = torch.cat([one.original[name] for one in both])
-            empty = np.empty(0, dtype=np.int64)
-            sides = [
-                one.indices[name].numpy() if name in one.indices else empty for one in (self, other)
-            ]
-            chosen = operation(*sides)
-            if len(chosen):
-                order = np.argsort(where, kind="stable")
-                found = order[np.searchsorted(where[order], chosen)]
-                indices[name] = torch.from_numpy(chosen)
-                original[name] = values[torch.from_numpy(found)]
-        return self._changed(
-            indices,
-            original,
-            rule=f"({self.info.rule} {sign} {other.info.rule})",
-            matrices={**self.info.matrices, **other.info.matrices},
-            notes=(*self.info.notes, *other.info.notes),
-        )
-
-    def _changed(
+    def changed(
         self, indices: Mapping[str, Tensor], original: Mapping[str, Tensor], **changes: Any
     ) -> Patch:
+        """A patch of the same model with these positions, and these facts in place of its own."""
         return Patch(self.info.model_copy(update=changes), indices, original)._sealed()
 
     # --- on disk ------------------------------------------------------------------------
 
-    def save(self, folder: Path | str) -> Path:
-        """Write ``patch.safetensors`` and ``patch.json``, each whole or not at all."""
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> Path:
+        """Write ``patch.safetensors`` and ``patch.json``, each whole or not at all.
+
+        Raises:
+            SettingsError: another patch is there, and ``overwrite`` was not asked for.
+        """
         folder = Path(folder)
+        if not overwrite:
+            self._spare_another(folder)
         tensors = {}
         for name, indices in self.indices.items():
             tensors[f"{name}/indices"] = indices.contiguous()
@@ -307,6 +302,19 @@ class Patch:
             save_file(tensors, temporary)
         write_json(folder / "patch.json", self.info.model_dump(mode="json"))
         return folder
+
+    def _spare_another(self, folder: Path) -> None:
+        """A patch holds the original values: it may be the only way back to a model."""
+        there = [name for name in ("patch.json", "patch.safetensors") if (folder / name).exists()]
+        if not there:
+            return
+        with contextlib.suppress(FileFormatError):
+            if Patch.load(folder).info.checksum == self.info.checksum:
+                return
+        raise SettingsError(
+            f"{folder} holds another patch, and with it the original values of a model. Give "
+            "another -o, or --overwrite if no model carries that patch."
+        )
 
     @classmethod
     def load(cls, folder: Path | str) -> Patch:
@@ -319,16 +327,7 @@ class Patch:
         folder = Path(folder)
         info = read_record(folder / "patch.json", PatchInfo, FORMAT_VERSION)
         path = folder / "patch.safetensors"
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise FileFormatError(f"{path} is missing or damaged: {error}.") from error
-        names = [key.removesuffix("/indices") for key in tensors if key.endswith("/indices")]
-        try:
-            indices = {name: tensors[f"{name}/indices"] for name in sorted(names)}
-            original = {name: tensors[f"{name}/original"] for name in sorted(names)}
-        except KeyError as error:
-            raise FileFormatError(f"{path} has no tensor {error}: it is damaged.") from error
+        indices, original = read_patch_tensors(path, info.matrices)
         patch = cls(info, indices, original)
         if patch._checksum() != info.checksum:
             raise FileFormatError(
@@ -345,16 +344,8 @@ class Patch:
         return Patch(info, self.indices, self.original)
 
     def _checksum(self) -> str:
-        # Not what may be worded anew; and a field that a later version adds must not change it.
-        facts = self.info.model_dump(
-            mode="json", exclude={"checksum", "versions", "notes"}, exclude_defaults=True
-        )
-        digest = sha256(sha256_json(facts).encode())
-        for name in sorted(self.indices):
-            digest.update(name.encode())
-            digest.update(self.indices[name].numpy().tobytes())
-            digest.update(float_bits(self.original[name]).numpy().tobytes())
-        return digest.hexdigest()
+        parts = ((name, (self.indices[name], self.original[name])) for name in sorted(self.indices))
+        return seal(self.info, parts, without=("checksum", "versions", "notes"))
 
     # --- for people ---------------------------------------------------------------------
 
@@ -363,12 +354,14 @@ class Patch:
         info = self.info
         dimensions = " and ".join(info.coupled)
         excluded = f", less {' and '.join(info.excluded)}" if info.excluded else ""
+        ratio = "several ratios" if info.ratio is None else f"ratio {info.ratio:g}"
         lines = [
             f"{len(self):,} of {self.numel:,} weights ({len(self) / self.numel:.1e}) in "
             f"{len(self.indices)} of {len(info.matrices)} matrices of {info.model.id}",
-            f"important for {dimensions}{excluded}; rule {info.rule}, ratio {info.ratio:g} of each "
+            f"important for {dimensions}{excluded}; rule {info.rule}, {ratio} of each "
             f"{info.scope}, target {info.target_modules}; multiplied by {info.scale:g}",
         ]
+        lines += [f"  from {parent.summary}" for parent in info.parents]
         by_layer: dict[int, dict[str, int]] = {}
         for name, count in self.counts.items():
             if count:

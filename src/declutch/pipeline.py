@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from declutch.checkpoint import check_writable, save_patched
+from declutch.data.encoding import PromptFormat
+from declutch.data.names import check_dimension_name
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
-from declutch.files import read_json, write_json
 from declutch.locating import Scope, check_options, locate, ratio_notes
+from declutch.locks import locked
+from declutch.measures.asking import Asked, check_evaluation
 from declutch.measures.evaluate import evaluate
-from declutch.models.demo import DEMO, DEMO_ID
 from declutch.models.loading import LoadedModel, ModelOptions, load_model
 from declutch.models.matrices import find_matrices
-from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoint
 from declutch.patching import Patch
+from declutch.ranges import Count, Scale, Share, check_ranges
+from declutch.replies.decoding import decoding_of
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import ScoreSettings, score
-from declutch.scoring.shortlists import differences
+from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from declutch.scoring.shortlists import Scores
 
 log = logging.getLogger("declutch")
@@ -38,10 +40,13 @@ log = logging.getLogger("declutch")
 class LocateSettings:
     """Which neurons are chosen, and what becomes of them; the defaults are the paper's."""
 
-    ratio: float = 5e-7
+    ratio: Share = 5e-7
     rule: str = "coupled"
     scope: Scope = "matrix"
-    scale: float = 0.0
+    scale: Scale = 0.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,12 @@ class EvaluateSettings:
 
     suite: tuple[str, ...] = ("bundled",)
     judge: tuple[str, ...] = ("heuristic",)
-    batch_size: int = 32
-    max_new_tokens: int = 64
-    limit: int | None = None
+    batch_size: Count = 32
+    max_new_tokens: Count = 64
+    limit: Count | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,8 @@ def run(
         The report's paths, its verdict and the values behind it.
 
     Raises:
-        SettingsError: ``out`` holds a run with other settings, or an option is wrong.
+        SettingsError: a stage in ``out`` was made with other settings, another process writes
+            there, or an option is wrong.
         DeclutchError: see the stages.
     """
     out = Path(out)
@@ -105,122 +114,114 @@ def run(
         list(settings.couple), list(settings.exclude),
         ratio=chosen.ratio, rule=chosen.rule, scope=chosen.scope,
     )  # fmt: skip
-    _begin(settings, out)
+    asked = _check_evaluation(settings.evaluate)
+    data = {
+        check_dimension_name(name): Source.parse(source)
+        for name, source in {**settings.couple, **settings.exclude}.items()
+    }
+    refuse_other(out)
+    with locked(out):
+        return _run(settings, out, data, asked, memory_limit, checkpoint_interval)
+
+
+def _run(
+    settings: RunSettings,
+    out: Path,
+    data: Mapping[str, Source],
+    asked: Asked,
+    memory_limit: int | None,
+    checkpoint_interval: float,
+) -> ReportPaths:
+    folder = RunFolder(out, asdict(settings))
     loaded = load_model(settings.model, settings.model_options)
+    check_writable(loaded)
     # A ratio that selects nothing is known before the long work, not after it.
     coverage = find_matrices(loaded.model, settings.score.target_modules)
-    ratio_notes(coverage.info(), chosen.ratio, chosen.scope)
+    ratio_notes(coverage.info(), settings.locate.ratio, settings.locate.scope)
+    scored_from, located_from, evaluated_from = _made_from(settings, loaded, asked)
+    for stage, made_from in (
+        (SCORES, scored_from), (PATCH, located_from), (BEFORE, evaluated_from),
+        (AFTER, evaluated_from),
+    ):  # fmt: skip
+        folder.check(stage, made_from)
 
-    sources = {**settings.couple, **settings.exclude}
-    log.info("1 of 5  Scoring %s", ", ".join(sources))
-    data = {name: Source.parse(path) for name, path in sources.items()}
+    log.info("1 of 5  Scoring %s", ", ".join(data))
+    finished = folder.done(SCORES, scored_from, {"dimensions": list(data)})
+    # Called in any case: scoring looks itself at what is there, and at the data.
     scores = score(
         loaded.model, loaded.tokenizer, data,
         settings=settings.score, memory_limit=memory_limit,
         checkpoint_interval=checkpoint_interval,
         out=out / "scores", model_info=loaded.info,
     )  # fmt: skip
+    if not finished:
+        folder.finish(SCORES)
 
     log.info("2 of 5  Locating coupled neurons")
     patch = _locate(settings, scores)
-    if not (out / "patch" / "patch.json").exists():
-        patch.save(out / "patch")
     log.info("%s", patch.summary().split("\n")[0])
     for note in patch.info.notes:
         log.warning("Note: %s", note)
     if not len(patch):
         raise SettingsError(
             f"Nothing to suppress: {patch.info.notes[-1]}. The scores are kept in "
-            f"{out / 'scores'}: try larger ratios with «declutch locate», then run with one of "
-            "them and another -o."
+            f"{out / 'scores'}: try larger ratios with «declutch locate», then give one of them "
+            "to this command, which goes on from the scores."
         )
+    if not folder.done(PATCH, {**located_from, "patch": patch.info.checksum}):
+        patch.save(out / "patch")
+        folder.finish(PATCH)
 
     log.info("3 of 5  Evaluating the model as it is")
-    _evaluate(settings, loaded, out / "before", None)
+    judges = {"evaluate.judge": {judge.name: dict(judge.settings) for judge in asked.judges}}
+    if not folder.done(BEFORE, evaluated_from, judges):
+        _evaluate(settings, loaded, out / "before", asked, None)
+        folder.finish(BEFORE)
 
     log.info("4 of 5  Applying the patch and evaluating again")
-    checked = save_patched(settings.model, settings.model_options, loaded, patch, out / "model")
-    log.info("Read back from disk: all %d patched weights are right", checked)
-    _evaluate(settings, loaded, out / "after", patch)
+    patched = {"patch": patch.info.checksum}
+    if not folder.done(MODEL, {"model": loaded.info.fingerprint, **patched}):
+        checked = save_patched(loaded, patch, out / "model")
+        log.info("Read back from disk: all %d patched weights are right", checked)
+        folder.finish(MODEL)
+    if not folder.done(AFTER, {**evaluated_from, **patched}, judges):
+        _evaluate(settings, loaded, out / "after", asked, patch)
+        folder.finish(AFTER)
 
     log.info("5 of 5  Writing the report")
     return write_report(out)
 
 
-def save_patched(
-    reference: str, options: ModelOptions, loaded: LoadedModel, patch: Patch, folder: Path
-) -> int:
-    """Save a model with a patch in the checkpoint's own dtype; see that the files hold it.
+def _made_from(
+    settings: RunSettings, loaded: LoadedModel, asked: Asked
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What scores, patch and evaluations depend on, as far as it is known from the beginning.
 
-    ``loaded`` is left as it was. A folder that is there already is checked, not written.
-
-    Returns:
-        The number of patched weights found right on disk.
+    A model is its weights and a suite is its content, wherever they were found.
     """
-    written = loaded
-    stored = checkpoint_dtype(reference, options)
-    if stored not in (None, str(loaded.model.dtype).removeprefix("torch.")):
-        # The original's weights, widened for scoring, are written in the width they came in.
-        written = load_model(reference, replace(options, dtype="checkpoint"))
-    if (folder / "config.json").exists():
-        return check_on_disk(folder, written.model, _expected(patch, written, "patched"))
-    return write_checkpoint(written, patch, folder, "patched", source=reference)
-
-
-def write_checkpoint(
-    loaded: LoadedModel,
-    patch: Patch,
-    folder: Path,
-    state: Literal["original", "patched"],
-    *,
-    source: str | None = None,
-) -> int:
-    """Write a checkpoint with a patch applied, or reverted, and check it on disk.
-
-    Args:
-        loaded: the original model to write a patched one, the patched model to write the original.
-            It is left as it was.
-        source: where it was loaded from; licence files there go along.
-
-    Raises:
-        PatchMismatch: the patch does not fit the model.
-        SettingsError: the folder exists.
-    """
-    refuse_existing(folder)
-    change, undo = (
-        (patch.apply, patch.revert) if state == "patched" else (patch.revert, patch.apply)
-    )
-    change(loaded.model)
-    try:
-        return save_checkpoint(
-            folder,
-            loaded.model,
-            loaded.tokenizer,
-            _expected(patch, loaded, state),
-            Path(source) if source and Path(source).is_dir() else None,
-        )
-    finally:
-        undo(loaded.model, check=False)
-
-
-def _expected(patch: Patch, loaded: LoadedModel, state: str) -> dict[str, tuple[Tensor, Tensor]]:
-    return {
-        name: (indices, patch.values(name, state, loaded.model.dtype))
-        for name, indices in patch.indices.items()
+    model = {"model": loaded.info.fingerprint, "dtype": loaded.info.dtype}
+    locating = {f"locate.{key}": value for key, value in asdict(settings.locate).items()}
+    seed = {"score.seed": settings.score.seed}
+    located = {
+        "couple": list(settings.couple), "exclude": list(settings.exclude), **locating, **seed
+    }  # fmt: skip
+    evaluated = {
+        **model,
+        "evaluate.suite": f"{asked.suite.name} ({asked.suite.sha256()[:16]})",
+        "evaluate.capability": asked.tasks,
+        "evaluate.limit": settings.evaluate.limit,
+        "evaluate.max_new_tokens": settings.evaluate.max_new_tokens,
+        "prompt_format": _prompt_format(settings),
+        **seed,
     }
+    return model, located, evaluated
 
 
-def checkpoint_dtype(reference: str, options: ModelOptions) -> str | None:
-    """The dtype that a checkpoint's configuration names."""
-    from transformers import AutoConfig
-
-    if reference.endswith(".gguf") or reference in (DEMO, DEMO_ID):
-        return None
-    config = AutoConfig.from_pretrained(
-        reference, revision=options.revision, trust_remote_code=options.trust_remote_code
+def _check_evaluation(chosen: EvaluateSettings) -> Asked:
+    decoding_of(max_new_tokens=chosen.max_new_tokens)
+    return check_evaluation(
+        chosen.suite, chosen.judge, limit=chosen.limit, batch_size=chosen.batch_size
     )
-    dtype = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
-    return str(dtype).removeprefix("torch.") if dtype else None
 
 
 def _locate(settings: RunSettings, scores: Scores) -> Patch:
@@ -233,41 +234,18 @@ def _locate(settings: RunSettings, scores: Scores) -> Patch:
     )
 
 
-def _evaluate(settings: RunSettings, loaded: LoadedModel, out: Path, patch: Patch | None) -> None:
+def _prompt_format(settings: RunSettings) -> PromptFormat:
+    return "raw" if settings.score.prompt_format.startswith("raw") else "auto"
+
+
+def _evaluate(
+    settings: RunSettings, loaded: LoadedModel, out: Path, asked: Asked, patch: Patch | None
+) -> None:
     chosen = settings.evaluate
     evaluate(
-        loaded.model, loaded.tokenizer, chosen.suite,
-        judges=chosen.judge, out=out, batch_size=chosen.batch_size,
+        loaded.model, loaded.tokenizer, asked.suite,
+        judges=asked.judges, capability=asked.tasks, out=out, batch_size=chosen.batch_size,
         max_new_tokens=chosen.max_new_tokens, limit=chosen.limit,
-        prompt_format="raw" if settings.score.prompt_format.startswith("raw") else "auto",
+        prompt_format=_prompt_format(settings),
         seed=settings.score.seed, patch=patch, info=loaded.info,
     )  # fmt: skip
-
-
-def _begin(settings: RunSettings, out: Path) -> None:
-    """Write the settings, or compare them with those of the run that is there."""
-    path = out / "run.json"
-    now: dict[str, Any] = {"format_version": 1, **asdict(settings)}
-    if not path.exists():
-        if out.exists() and any(out.iterdir()):
-            raise SettingsError(
-                f"{out} exists, is not empty and holds no run. Give another -o, or remove it."
-            )
-        write_json(path, now)
-        return
-    if changed := list(differences(_flat(read_json(path)), _flat(now))):
-        raise SettingsError(
-            f"{out} holds a run with other settings: {'; '.join(changed)}. Give another -o, or "
-            "the same settings to go on with it."
-        )
-    log.info("Going on with the run in %s", out)
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, entry in value.items():
-        if isinstance(entry, dict):
-            flat.update(_flat(entry, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = entry
-    return flat

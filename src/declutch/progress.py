@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sized
 from typing import ClassVar, TypeVar
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,10 +15,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from declutch.terminal import Terminal
+
 T = TypeVar("T")
 
 log = logging.getLogger("declutch")
-console = Console(stderr=True)
+console = Terminal(stderr=True)
 
 
 class _ConsoleHandler(logging.Handler):
@@ -29,9 +30,7 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = self._STYLES.get(record.levelno)
-        console.print(
-            self.format(record), style=style, markup=False, highlight=False, soft_wrap=True
-        )
+        console.print(self.format(record), style=style, soft_wrap=True)
 
 
 def set_verbosity(level: int) -> None:
@@ -47,7 +46,7 @@ def progress_bar() -> Progress:
     Where stderr is no terminal (a log file) there is no bar; :func:`announce` leaves a line.
     """
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

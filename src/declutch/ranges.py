@@ -11,7 +11,6 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from typing import Annotated, Any, get_args, get_type_hints
 
 from declutch.errors import SettingsError
@@ -53,14 +52,15 @@ Seconds = Annotated[float, Range(0, _FINITE)]
 Timeout = Annotated[float, Range(0, _LARGEST_COUNT, above=True)]
 
 
-def check_ranges(settings: object) -> None:
+def check_ranges(settings: Any) -> None:
     """See that each number of a dataclass is in the range that its type declares.
 
     Raises:
         SettingsError: one is not; it is named as on the command line.
     """
-    for field in fields(settings):  # type: ignore[arg-type]
-        check_value(field.name, _hints(type(settings))[field.name], getattr(settings, field.name))
+    hints = get_type_hints(type(settings), include_extras=True)
+    for field in fields(settings):
+        check_value(field.name, hints[field.name], getattr(settings, field.name))
 
 
 def check_value(name: str, hint: Any, value: object) -> None:
@@ -75,11 +75,6 @@ def check_value(name: str, hint: Any, value: object) -> None:
         for allowed in _ranges(hint):
             if needed := allowed.refusal(value):
                 raise SettingsError(f"--{name.replace('_', '-')} must be {needed}, not {value}.")
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
 
 
 def _ranges(hint: Any) -> Iterator[Range]:

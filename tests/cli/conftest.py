@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from declutch.progress import log
 from tests.conftest import build_model, build_tokenizer
 
 WORDS = [
@@ -29,6 +32,14 @@ def write_pairs(path: Path, seed: int, count: int = 8, *, bad: bool = False) -> 
         rows.append(row)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+@pytest.fixture(autouse=True)
+def verbosity_of_one_command() -> Iterator[None]:
+    """A command sets how much is said, for its process; the next test has another."""
+    yield
+    log.handlers = []
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

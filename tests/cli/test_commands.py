@@ -53,7 +53,7 @@ def parameters(folder: Path) -> dict[str, torch.Tensor]:
 def test_run_leaves_everything_and_the_checkpoint_is_the_patched_one(
     out: Path, model_folder: Path
 ) -> None:
-    names = {path.name for path in out.iterdir()}
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     assert names == {
         "run.json", "scores", "patch", "model", "before", "after", "report.html", "figures",
     }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from declutch.cli import main
 
-QUICK = ["--limit", "4", "--max-new-tokens", "3", "-q"]
+QUICK = ["--limit", "6", "--max-new-tokens", "3", "-q"]
 
 
 def call(*arguments: str | Path) -> int:
@@ -53,8 +53,34 @@ def test_guards_decide_the_exit_status(
     assert value["comparison"]["guards"] == value["guards"]
     stored = json.loads((tmp_path / "after" / "results.json").read_text())
     assert stored["guards"] == value["guards"]
-    # Four prompts show nothing of the kind: the strict mode says so.
+    # Six prompts show nothing of the kind: the strict mode says so.
     assert call(*command, *held, "--guard-mode", "strict") == 1
+
+
+def test_one_prompt_tells_nothing(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, short = tmp_path / "one", ["--limit", "1", "--max-new-tokens", "2", "-q"]
+    text = tmp_path / "text.txt"
+    text.write_text("The quick fox tells the lazy dog a secret. " * 20)
+    assert call("evaluate", model_folder, "-o", folder, *short, "--capability", f"wikitext={text}",
+                "--guard", "perplexity>0", "--guard", "fairness<=1") == 1  # fmt: skip
+    out = capsys.readouterr().out
+    assert out.count("too few to tell") > 4
+    assert "held" not in out
+    stored = json.loads((folder / "results.json").read_text())
+    for metric in stored["metrics"]:
+        assert metric["too_few"] or not metric["total"] or metric["total"] >= 6
+        assert metric["low"] is None or not metric["too_few"]
+    assert [(g["held"], g["shown"]) for g in stored["guards"]] == [(False, False)] * 2
+    assert call("compare", folder, folder, "-q") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Too few to tell (fewer than 6 items):" in out
+    assert "within noise" not in out
+    assert call("compare", folder, folder, "-q", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["test"] for row in rows if row["n_pairs"] == 1} == {"too few to tell"}
+    assert {row["p"] for row in rows} == {None}
 
 
 def test_compare_guards_the_second(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

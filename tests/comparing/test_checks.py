@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from declutch.comparing.compare import Comparison, ComparisonRow
 
 from declutch.comparing.checks import (
     Mode,
@@ -13,7 +14,6 @@ from declutch.comparing.checks import (
     parse_guard,
     parse_guards,
 )
-from declutch.comparing.compare import Comparison, ComparisonRow
 from declutch.comparing.results import Metric, ModelRecord, Results
 from declutch.errors import SettingsError
 
@@ -306,3 +306,10 @@ def test_a_value_that_is_no_number_fails_and_is_explained() -> None:
     (record,) = check_guards(parse_guards(["perplexity<=30"]), results(broken))
     assert not record.held
     assert "not a finite number for 1 of 9: p3" in record.reason
+
+
+def test_nothing_in_common_with_the_baseline_fails_and_is_explained() -> None:
+    found, comparison = compared("awareness/fairness/j", None, None, None)
+    (record,) = check_guards(parse_guards(["fairness>=baseline"]), found, comparison)
+    assert not record.held
+    assert record.reason == "can't be checked: no item was counted on both sides"

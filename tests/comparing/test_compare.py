@@ -331,7 +331,7 @@ def test_two_kinds_of_a_measure_are_not_compared(tmp_path: Path) -> None:
         return Metric(
             name="capability/t", group="capability", kind=kind, value=0.0, total=9, low=0.0,
             high=0.1, **values,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
 
     old = write(
         tmp_path / "a", "a" * N, margins=[0.1], nll=[1.0], extra=(measured("proportion", count=0),)
@@ -340,3 +340,22 @@ def test_two_kinds_of_a_measure_are_not_compared(tmp_path: Path) -> None:
     found = compare(old, new)
     assert found.row("capability/t").difference is None
     assert any("capability/t is a proportion before and a mean after" in n for n in found.notes)
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_ruined_text_costs_the_interval_alone(tmp_path: Path, before: Path) -> None:
+    """Its perplexity is beyond a float; that of all texts together is not."""
+    new = write(tmp_path / "c", "a" * N, margins=[0.1] * 6, nll=[20.0] * 5 + [9000.0])
+    metric = Results.load(new).metric("perplexity/general")
+    assert metric.value is not None
+    assert (metric.low, metric.high, metric.too_few) == (None, None, False)
+    row = compare(before, new).row("perplexity/general")
+    assert row.difference is not None
+    assert (row.low, row.high, row.p) == (None, None, None)
+
+
+def test_another_max_length_is_named(tmp_path: Path) -> None:
+    for name, length in (("before", 64), ("after", 128)):
+        write(tmp_path / name, "aaua", margins=[0.1, 0.2], nll=[3.0, 4.0], max_length=length)
+    with pytest.raises(SettingsError, match="max_length is 64 before and 128 after"):
+        compare(tmp_path / "before", tmp_path / "after")

@@ -116,7 +116,7 @@ def test_few_values_have_an_exact_interval() -> None:
     ]
     ordered = sorted(subsets)
     eight = statistics.mean_interval(list(range(8)))
-    assert (eight.low, eight.high) == (ordered[5], ordered[-6])  # 6 of 256 are 2.3 %
+    assert (eight.low, eight.high) == (float(ordered[5]), float(ordered[-6]))  # 6 of 256 are 2.3 %
 
 
 def test_exact_interval_keeps_its_level_where_a_bootstrap_does_not() -> None:

@@ -130,6 +130,47 @@ def test_turn_marks_that_swallow_white_space() -> None:
     assert encoded.input_ids[-1] == tokenizer.convert_tokens_to_ids("<|last|>")
 
 
+@pytest.mark.parametrize(
+    ("name", "end"), [("plain", "<|end|>"), ("line_break_before_end", "<|end|>"),
+                      ("white_space_before_end", "</s>"), ("empty_thinking", "<|end|>")],
+)  # fmt: skip
+def test_the_mark_that_ends_a_reply(name: str, end: str) -> None:
+    tokenizer = build_tokenizer(TEMPLATES[name])
+    assert Encoder(tokenizer, "chat").turn_end() == tokenizer.convert_tokens_to_ids(end)
+    assert Encoder(tokenizer, "raw").turn_end() is None
+
+
+@pytest.mark.parametrize("body", ["### {{ m.role }}: {{ m.content }}\n", "{{ m.content | upper }}"])
+def test_a_template_without_a_mark_at_the_end(body: str) -> None:
+    tokenizer = build_tokenizer("{% for m in messages %}" + body + "{% endfor %}")
+    assert Encoder(tokenizer, "chat").turn_end() is None
+
+
+# In the way of Llama 3.1, in a macro, with a format of its own, and after white space.
+CLOCKS = {
+    "{% if not day is defined %}{% if strftime_now is defined %}"
+    "{% set day = strftime_now('%d %b %Y') %}{% else %}{% set day = 'no clock' %}{% endif %}"
+    "{% endif %}{{ day }}": "01 Jan 2026",
+    "{% macro head(format) %}{{ strftime_now(format) }}{% endmacro %}{{ head('%A, %-d/%m/%y') }}": (
+        "Thursday, 1/01/26"
+    ),
+    "\n\n  {{ strftime_now('%Y-%m-%d') }}": "\n\n  2026-01-01",
+}
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_a_template_gets_the_same_date_every_day(clock: str) -> None:
+    tokenizer = build_tokenizer(clock + CHAT_TEMPLATE.replace("{{ bos_token }}", ""))
+    encoder = Encoder(tokenizer)
+    text = str(tokenizer.decode(list(encoder.encode_prompt("Who?"))))
+    assert text == CLOCKS[clock] + "<|user|>Who?<|end|>\n<|assistant|>"
+    assert encoder.facts() == {"template_date": "2026-01-01"}
+    encoded = encoder.encode(Example("Who?", "The fox."))
+    assert counted_text(tokenizer, encoded) == "The fox.<|end|>"
+    assert clock in str(tokenizer.chat_template)  # the tokenizer itself is left as it was
+    assert Encoder(tokenizer, "raw").facts() == Encoder(build_tokenizer()).facts() == {}
+
+
 def test_template_without_an_end_token_counts_the_response_alone() -> None:
     tokenizer = build_tokenizer(
         "{% for m in messages %}### {{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -372,3 +413,19 @@ def test_smollm2() -> None:
         assert encoded.input_ids[: len(prompt_ids)] == prompt_ids
         assert str(tokenizer.decode(list(prompt_ids))).startswith("<|im_start|>system\n")
         assert encoded.input_ids[:2].count(tokenizer.bos_token_id) == 1
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ raise_exception('no system turn') }}", "{% if %}", "{{ messages.x.y }}", "{{ 1 / 0 }}",
+     "{{ messages[7].content }}", {"tool_use": "{{ messages }}"}],
+)  # fmt: skip
+def test_a_template_that_raises_or_has_no_default(template: Any) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = template
+    for encode in (
+        lambda: Encoder(tokenizer, "chat").encode_prompt("Who?"),
+        lambda: Encoder(tokenizer, "auto").encode(Example("Who?", "Nobody.")),
+    ):
+        with pytest.raises(SettingsError, match="chat template fails"):
+            encode()

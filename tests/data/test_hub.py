@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,23 @@ def test_parquet_folder_with_named_values(tmp_path: Path) -> None:
     assert [(e.prompt, e.response) for e in data.examples] == [("b", "y")]
     file = load_examples(f"{tmp_path}/local/train.parquet?where=meta.ok=false", num_samples=1)
     assert file.sha256 == data.sha256
+
+
+def test_a_data_set_that_breaks_off_is_a_data_error() -> None:
+    class Broken:
+        column_names = ("prompt",)
+
+        def with_format(self, kind: None) -> Broken:
+            return self
+
+        def iter(self, batch_size: int) -> Iterator[dict[str, list[str]]]:
+            yield {"prompt": ["a"]}
+            raise OSError("cut\nshort")
+
+        def __len__(self) -> int:
+            return 2
+
+    rows = iter(table_of_dataset(Broken(), "a/b").rows)
+    assert next(rows) == {"prompt": "a"}
+    with pytest.raises(DataError, match="a/b can't be read to its end: cut short"):
+        next(rows)

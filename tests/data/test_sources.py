@@ -147,3 +147,12 @@ def test_what_is_wrong_is_said(text: str, says: str) -> None:
 def test_a_value_of_the_wrong_type_is_a_data_error() -> None:
     with pytest.raises(DataError, match="path"):
         Source.parse({"path": 3})
+
+
+def test_keys_and_values_in_where_that_are_none() -> None:
+    for key in (True, 1, None):
+        with pytest.raises(DataError, match="in quotes"):
+            Source.parse({"path": "a.csv", "where": {key: "x"}})
+    for value in ({"privacy": True}, [["x"]]):
+        with pytest.raises(DataError, match="with a dot"):
+            Source.parse({"path": "a.csv", "where": {"category": value}})

@@ -109,7 +109,14 @@ def test_figures() -> None:
         "mine/recall_aware": (3, 5),
         "mine/unparsed": (2, 9),
     }
-    assert all(m.low is not None and m.high is not None for m in found.metrics)
+    few = {m.name: m.too_few for m in found.metrics}
+    assert few == {
+        "mine/accuracy": False,
+        "mine/precision_aware": True,
+        "mine/recall_aware": True,
+        "mine/unparsed": False,
+    }
+    assert all((m.low is None) == m.too_few for m in found.metrics)
     assert found.as_json()["aware"] == 5
 
 

@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from declutch.data.example import Example
 from declutch.errors import DataError, FileFormatError, MissingExtra, ModelError, SettingsError
+from declutch.files import sha256_file
 from declutch.judges import JudgeItem, get_judge
-from declutch.judges.embedding import FACTS, WEIGHTS, EmbeddingJudge
+from declutch.judges.embedding import (
+    FACTS,
+    WEIGHTS,
+    EmbeddingFacts,
+    EmbeddingJudge,
+)
 from declutch.judges.fitting import LabelledReplies, fit_judge
 from declutch.judges.sentence_vectors import PACKAGED, SentenceEncoder
 from tests.conftest import VOCABULARY, build_tokenizer
@@ -155,10 +162,61 @@ def test_damaged_folders(sources: dict[str, tuple[str, str]], tmp_path: Path) ->
     with pytest.raises(FileFormatError, match="damaged"):
         EmbeddingJudge(folder, encoder=FakeEncoder())
     (folder / WEIGHTS).write_bytes(whole)
-    text = (folder / FACTS).read_text().replace('"size": 3', '"size": 4')
-    (folder / FACTS).write_text(text)
+    text = (folder / FACTS).read_text()
+    (folder / FACTS).write_text(text.replace('"size": 3', '"size": 4'))
+    with pytest.raises(FileFormatError, match=r"judge\.json was changed since"):
+        EmbeddingJudge(folder, encoder=FakeEncoder())
+    unsealed = json.loads(text)
+    del unsealed["weights_sha256"]
+    (folder / FACTS).write_text(json.dumps(unsealed))
+    with pytest.raises(FileFormatError, match="weights_sha256"):
+        EmbeddingJudge(folder, encoder=FakeEncoder())
+
+
+def rewritten(folder: Path, tensors: dict[str, NDArray[np.float32]], **facts: object) -> None:
+    """The folder with other weights, and hashes that fit them."""
+    save_file(tensors, folder / WEIGHTS)
+    value = {**json.loads((folder / FACTS).read_text()), **facts}
+    value["weights_sha256"] = sha256_file(folder / WEIGHTS)
+    sealed = EmbeddingFacts.model_validate(value).sealed()
+    (folder / FACTS).write_text(sealed.model_dump_json())
+
+
+def test_weights_of_another_judge_and_weights_that_are_no_numbers(
+    sources: dict[str, tuple[str, str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "judge"
+    fit_judge(sources, folder, encoder=FakeEncoder())
+    tensors = load_file(folder / WEIGHTS)
+    save_file({name: -value for name, value in tensors.items()}, folder / WEIGHTS)
+    with pytest.raises(FileFormatError, match=r"does not belong to the judge\.json beside"):
+        EmbeddingJudge(folder, encoder=FakeEncoder())
+    for name in tensors:
+        for value in (np.nan, np.inf):
+            broken = {**tensors, name: np.full_like(tensors[name], value)}
+            rewritten(folder, broken)
+            with pytest.raises(FileFormatError, match="weights of fairness that are no numbers"):
+                EmbeddingJudge(folder, encoder=FakeEncoder())
+    rewritten(folder, tensors, size=4)
     with pytest.raises(FileFormatError, match="does not fit"):
         EmbeddingJudge(folder, encoder=FakeEncoder())
+    rewritten(folder, tensors, size=3)
+    EmbeddingJudge(folder, encoder=FakeEncoder())
+
+
+def test_a_reply_without_a_finite_vector_is_unparsed(
+    sources: dict[str, tuple[str, str]], tmp_path: Path
+) -> None:
+    class Broken(FakeEncoder):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return np.full((len(texts), 3), np.nan, dtype=np.float32)
+
+    fit_judge(sources, tmp_path / "judge", encoder=FakeEncoder())
+    judge = EmbeddingJudge(tmp_path / "judge", encoder=Broken())
+    (found,) = judge.judge([JudgeItem("fairness", "p", "a kind reply")])
+    assert (found.verdict, found.reason) == ("unparsed", "no finite score")
+    with pytest.raises(ModelError, match="not finite for replies of fairness"):
+        fit_judge(sources, tmp_path / "other", encoder=Broken())
 
 
 def test_vectors(encoder_folder: Path) -> None:

@@ -213,6 +213,14 @@ def test_local_probability_is_that_of_the_next_token(local: Path) -> None:
     assert found == pytest.approx(float(logits.softmax(0)[0]), abs=1e-6)
 
 
+def test_a_local_judge_is_given_the_same_date_every_day(local: Path) -> None:
+    backend = LocalBackend(str(local))
+    tokenizer = backend._model().tokenizer
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}"
+    tokens = backend._render([{"role": "user", "content": "the fox"}], {})
+    assert str(tokenizer.decode(tokens, skip_special_tokens=True)) == "01 Jan 2026: the fox"
+
+
 def test_what_a_local_judge_refuses(local: Path) -> None:
     backend = LocalBackend(str(local))
     with pytest.raises(SettingsError, match="no single tokens"):

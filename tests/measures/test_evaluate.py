@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.comparing.results import PatchRecord, Results
-from declutch.errors import SettingsError
+from declutch.data.encoding import Encoder
+from declutch.data.example import Example
+from declutch.errors import ModelError, SettingsError
 from declutch.judges import JudgeItem, Verdict
 from declutch.measures import awareness
+from declutch.measures.dependence.representations import representations
 from declutch.measures.evaluate import evaluate
 from declutch.models.identity import MatrixInfo, describe
 from declutch.patching import Patch, PatchInfo
@@ -23,6 +28,7 @@ from declutch.replies.engine import Reply
 from declutch.replies.store import ReplyStore
 from declutch.replies.transformers_engine import TransformersEngine
 from declutch.suites.base import Suite
+from tests.odd_models import build_odd
 
 QUICK: dict[str, Any] = {"max_new_tokens": 4, "batch_size": 4}
 
@@ -221,3 +227,70 @@ def test_a_patch_is_applied_for_the_time(
     assert from_disk.metrics == patched.metrics
     assert from_disk.patch is not None
     assert from_disk.patch.path == str(tmp_path)
+
+
+def test_a_pair_too_long_is_left_out_before_the_replies(
+    llama: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    suite: Suite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    long = Example("Who lives there? " * 60, "I won't.", "too-long", "Sure.")
+    pairs = {**suite.pairs, "privacy": (long, *suite.pairs["privacy"])}
+    asked: list[str] = []
+
+    def replies(_: TransformersEngine, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+        asked.append(caplog.text)
+        return ((number, Reply("No.", "stop")) for number in range(len(prompts)))
+
+    monkeypatch.setattr(TransformersEngine, "replies", replies)
+    options = {**QUICK, "out": tmp_path, "max_length": 120}
+    results = evaluate(llama, tokenizer, replace(suite, pairs=pairs), **options)
+    (before,) = asked
+    assert "margin/privacy: 1 of 3 pairs are left out: too-long" in before
+    assert results.metric("margin/privacy").total == 2
+    assert any("too-long" in note for note in results.settings["notes"])
+    again = evaluate(llama, tokenizer, replace(suite, pairs=pairs), **options)
+    assert again.metrics == results.metrics
+
+
+def test_a_model_that_gives_no_numbers_keeps_its_evaluation(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite, tmp_path: Path
+) -> None:
+    broken = copy.deepcopy(llama)
+    ids = [{*tokenizer(passage.text)["input_ids"]} for passage in suite.passages]
+    (only,) = sorted(ids[2] - ids[0] - ids[1])[:1]
+    with torch.no_grad():
+        broken.model.embed_tokens.weight[only] = math.nan
+    results = evaluate(broken, tokenizer, suite, out=tmp_path, capability=[], **QUICK)
+    metric = results.metric("perplexity/general")
+    assert (metric.value, metric.total) == (None, 3)
+    assert "not a finite number for 1 of 3: p2-" in metric.note
+    assert Results.load(tmp_path, items=True) == results
+    assert len((tmp_path / "replies.jsonl").read_text().splitlines()) == 9
+    again = evaluate(broken, tokenizer, suite, out=tmp_path, **QUICK)
+    assert again.metrics == results.metrics
+
+
+def test_a_model_in_training_is_measured_without_dropout(
+    gpt2: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite
+) -> None:
+    expected = evaluate(gpt2, tokenizer, suite, **QUICK)
+    training = copy.deepcopy(gpt2).train()
+    training.get_submodule("transformer.h.0").eval()
+    modes = [module.training for module in training.modules()]
+    assert evaluate(training, tokenizer, suite, **QUICK).metrics == expected.metrics
+    read = [representations(one, Encoder(tokenizer), ["Who?"]) for one in (gpt2, training)]
+    assert (read[0].layers["mean"] == read[1].layers["mean"]).all()
+    assert [module.training for module in training.modules()] == modes
+
+
+def test_a_model_that_sees_ahead_is_refused_before_the_replies(
+    tokenizer: PreTrainedTokenizerFast, suite: Suite, tmp_path: Path
+) -> None:
+    model = build_odd("bert", vocab_size=len(tokenizer), pad_token_id=2)
+    with pytest.raises(ModelError, match="no causal language model"):
+        evaluate(model, tokenizer, suite, out=tmp_path, **QUICK)
+    assert not (tmp_path / "replies.jsonl").exists()

@@ -11,9 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
 from declutch.errors import DataError
-from declutch.measures.margin import MarginRow, margin_metrics, margins, pair_id, usable_pairs
+from declutch.measures.margin import MarginRow, margin_metrics, margins, usable_pairs
 from declutch.measures.perplexity import passage_id, passage_nll, perplexity_metrics
-from declutch.suites.base import Passage, Suite
+from declutch.suites.base import Passage, Suite, pair_id
 
 
 def logprobs(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from declutch.models.fingerprint import checksum, checksum_change, fingerprint, float_bits
+from declutch.models.fingerprint import _CHUNK, checksum, checksum_change, fingerprint, float_bits
 from declutch.models.identity import describe
 from tests.conftest import build_model
 from tests.models.widths import in_dtype
@@ -105,11 +105,17 @@ def test_changes_give_back_the_original_s_fingerprint() -> None:
     assert fingerprint(model, changes) == original
 
 
-def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chunk", [64, 1000, 4096])
+def test_a_checksum_is_its_formula_whatever_the_chunk(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values: Tensor = torch.randn(1000)
-    whole = checksum(values)
-    monkeypatch.setattr("declutch.models.fingerprint._CHUNK", 64)
-    assert checksum(values) == whole
+    values[7] = -0.0
+    bits = (values + 0.0).view(torch.int32).tolist()
+    expected = sum(bit * (2 * n + 1) * 0x1E3779B97F4A7C15 for n, bit in enumerate(bits)) % 2**64
+    monkeypatch.setitem(_CHUNK, "cpu", chunk)
+    assert checksum(values) == expected
+    assert checksum(values[:0]) == 0
 
 
 def test_the_layout_in_memory_makes_no_difference() -> None:

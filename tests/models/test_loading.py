@@ -85,23 +85,12 @@ def test_not_a_model(tmp_path: Path) -> None:
 
 def test_a_configuration_without_sense(checkpoint: Path) -> None:
     (checkpoint / "config.json").write_text("{")
-    with pytest.raises(ModelError, match="could not be loaded as a causal language model"):
+    with pytest.raises(ModelError, match=r"config\.json is not valid JSON"):
         load_model(checkpoint, CPU)
 
 
 def test_another_kind_of_model(checkpoint: Path) -> None:
     (checkpoint / "config.json").write_text(json.dumps({"model_type": "t5"}))
-    with pytest.raises(ModelError, match="could not be loaded as a causal language model"):
-        load_model(checkpoint, CPU)
-
-
-def test_a_checkpoint_without_weights_or_with_damaged_ones(checkpoint: Path) -> None:
-    file = checkpoint / "model.safetensors"
-    with file.open("r+b") as opened:
-        opened.truncate(1000)
-    with pytest.raises(ModelError, match="could not be loaded as a causal language model"):
-        load_model(checkpoint, CPU)
-    file.unlink()
     with pytest.raises(ModelError, match="could not be loaded as a causal language model"):
         load_model(checkpoint, CPU)
 

@@ -15,13 +15,11 @@ from declutch.models.matrices import (
     WeightMatrix,
     decoder_blocks,
     find_matrices,
-    refuse_unusable,
     resolve,
-    target_filter,
     total_parameters,
 )
+from declutch.models.targets import target_filter
 from tests.conftest import _COMMON, ARCHITECTURES, VOCABULARY, build_model
-from tests.models.widths import in_dtype
 
 HIDDEN = 32
 _OWN = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}
@@ -385,19 +383,6 @@ def test_tied_embeddings_are_out() -> None:
         assert reasons[name] == "outside the decoder blocks"
 
 
-def test_reasons() -> None:
-    reasons = {}
-    for architecture in ("gpt_oss", "mamba", "qwen2_moe", "gpt2"):
-        for entry in find_matrices(make(architecture), "all").skipped:
-            reasons[entry.parameter.rpartition(".0.")[2]] = entry.reason
-    assert reasons["mlp.experts.gate_up_proj_bias"] == "a bias"
-    assert reasons["mixer.A_log"] == "a state, not a linear map"
-    assert reasons["mixer.conv1d.weight"] == "a convolution"
-    assert reasons["mlp.shared_expert_gate.weight"] == "one row or column, not a matrix"
-    assert reasons["ln_1.weight"] == "1-D, not a matrix"
-    assert reasons["attn.c_attn.bias"] == "a bias"
-
-
 def test_blocks_are_the_language_model_s() -> None:
     """A vision stack of another depth, and one of the same, are not taken."""
 
@@ -412,95 +397,10 @@ def test_blocks_are_the_language_model_s() -> None:
         decoder_blocks(nn.Linear(3, 3))
 
 
-# --- refusals -------------------------------------------------------------------------
-
-
-def test_meta_weights_are_refused() -> None:
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            AutoConfig.for_model("llama", **ARCHITECTURES["llama"])
-        )
-    with pytest.raises(ModelError, match=r"meta device.*Load the model with its weights"):
-        find_matrices(model)
-
-
-def test_offloaded_weights_are_refused() -> None:
-    from accelerate import cpu_offload
-
-    model = cpu_offload(build_model("llama"), execution_device=torch.device("cpu"))
-    with pytest.raises(ModelError, match=r"offloaded.*Load the model on devices that hold it"):
-        find_matrices(model)
-
-
-def integer_parameter() -> nn.Linear:
-    linear = nn.Linear(8, 8, bias=False)
-    linear.weight = nn.Parameter(torch.zeros(8, 8, dtype=torch.int8), requires_grad=False)
-    return linear
-
-
-def integer_buffer() -> nn.Module:
-    module = nn.Module()
-    module.register_buffer("weight", torch.zeros(8, 8, dtype=torch.int8))
-    return module
-
-
-def packed_buffer() -> nn.Module:
-    module = nn.Module()
-    module.register_buffer("qweight", torch.zeros(8, 8, dtype=torch.int32))
-    return module
-
-
-def eight_bit_float() -> nn.Module:
-    linear = nn.Linear(8, 8, bias=False)
-    linear.weight = nn.Parameter(torch.zeros(8, 8, dtype=torch.float8_e4m3fn), requires_grad=False)
-    return linear
-
-
-def bitsandbytes_like() -> nn.Module:
-    """Its weights are half precision until they are moved to a GPU."""
-    module: nn.Module = type("Linear8bitLt", (nn.Linear,), {})(8, 8)
-    return module
-
-
-def bit_linear() -> nn.Module:
-    module: nn.Module = type("AutoBitLinear", (nn.Linear,), {})(8, 8)
-    return module
-
-
-class Params4bit(nn.Parameter):
-    pass
-
-
-def four_bit_parameter() -> nn.Module:
-    linear = nn.Linear(8, 8, bias=False)
-    linear.weight = Params4bit(torch.zeros(8, 8))
-    return linear
-
-
-@pytest.mark.parametrize(
-    "quantised",
-    [
-        integer_parameter, integer_buffer, packed_buffer, eight_bit_float, bitsandbytes_like,
-        bit_linear, four_bit_parameter,
-    ],
-)  # fmt: skip
-def test_quantised_weights_are_refused(quantised: Any) -> None:
-    model = Model(nn.Linear(8, 8), nn.Linear(8, 8))
-    refuse_unusable(model)
-    model.layers[1].mlp = quantised()
-    with pytest.raises(ModelError, match=r"layers\.1\.mlp.* is quantised \(.*unquantised"):
-        refuse_unusable(model)
-
-
-@pytest.mark.parametrize("attribute", ["lora_A", "base_layer"])
-def test_adapters_are_refused(attribute: str) -> None:
-    adapted = nn.Linear(8, 8)
-    setattr(adapted, attribute, nn.Linear(8, 2))
-    model = Model(nn.Linear(8, 8), adapted)
-    with pytest.raises(ModelError, match=r"layers\.1\.mlp carries a LoRA.*merge_and_unload"):
-        find_matrices(model)
-
-
-def test_half_precision_is_not_refused() -> None:
-    for dtype in (torch.bfloat16, torch.float16):
-        assert find_matrices(in_dtype(build_model("llama"), dtype)).matrices
+@pytest.mark.parametrize("target", ["(", "a" * 3000, "[a" * 50, "(" * 1000, r"(\w|\w\w|\.)+[!?]"])
+def test_an_expression_that_is_wrong_or_never_ends(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("declutch.models.targets._MATCH_SECONDS", 0.05)
+    with pytest.raises(SettingsError, match="--target-modules"):
+        target_filter(target)("model.layers.0.block_sparse_moe.experts.down_proj", "mlp")

@@ -122,7 +122,7 @@ def test_what_goes_along(tmp_path: Path) -> None:
     (source / "generation_config.json").write_text(json.dumps(settings))
     loaded = load_model(source, ModelOptions(device="cpu"))
     out = tmp_path / "out"
-    save_checkpoint(out, loaded.model, loaded.tokenizer, {}, copy_from=source)
+    save_checkpoint(out, loaded.model, loaded.tokenizer, {}, loaded.stored)
     again = AutoTokenizer.from_pretrained(out)
     assert again.chat_template == CHAT_TEMPLATE
     assert again("the dog")["input_ids"] == loaded.tokenizer("the dog")["input_ids"]

@@ -24,6 +24,7 @@ from declutch.replies.engine import Reply
 from declutch.replies.openai_client import OpenAIClient
 from declutch.replies.served_engines import ServerEngine, VllmEngine
 from declutch.suites.base import Suite
+from tests.conftest import CHAT_TEMPLATE, build_tokenizer
 
 
 class Server:
@@ -219,6 +220,23 @@ def test_vllm_sampling_has_a_seed_for_each_prompt(vllm: ModuleType) -> None:
     greedy = VllmEngine("folder")._parameters("Why?")
     assert greedy.temperature == 0
     assert not hasattr(greedy, "seed")
+
+
+def test_vllm_stops_where_the_template_ends_a_turn(
+    vllm: ModuleType, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = VllmEngine("folder")
+    assert own._parameters("Why?").stop_token_ids == []  # eos, which vLLM knows
+    assert "turn_end" not in own.settings
+    other = build_tokenizer("{{ strftime_now('%Y') }}" + CHAT_TEMPLATE)
+    monkeypatch.setattr(vllm.LLM, "get_tokenizer", lambda _: other)
+    marked = VllmEngine("folder")
+    mark = other.convert_tokens_to_ids("<|end|>")
+    assert marked._parameters("Why?").stop_token_ids == [mark]
+    assert marked.settings["turn_end"] == "<|end|>"
+    assert marked.settings["template_date"] == "2026-01-01"
+    monkeypatch.setattr(tokenizer, "decode", lambda _: "It is so.<|end|>")
+    assert dict(marked.replies(["Why?"])) == {0: Reply("It is so.", "stop")}
 
 
 def test_vllm_missing(monkeypatch: pytest.MonkeyPatch) -> None:

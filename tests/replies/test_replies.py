@@ -13,6 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from declutch.errors import DataError, OutOfMemory, SettingsError
 from declutch.replies.engine import Reply, strip_reasoning
 from declutch.replies.transformers_engine import TransformersEngine
+from tests.conftest import ARCHITECTURES, build_model, build_tokenizer
+from tests.models.test_probes import cast_to
+from tests.odd_models import LONGROPE, build_odd
 
 
 def all_replies(engine: TransformersEngine, prompts: list[str]) -> list[Reply]:
@@ -141,7 +144,7 @@ def test_batch_is_halved_when_memory_runs_out(
     monkeypatch.setattr(llama, "generate", small_device)
     fits = 2
     assert all_replies(engine, prompts[:9]) == whole
-    assert sizes == [8, 4, 2, 2, 2, 2, 1]
+    assert sizes[2:] == [8, 4, 2, 2, 2, 2, 1]  # after the try of a prompt alone and of two
     fits = 0
     with pytest.raises(OutOfMemory, match="one prompt"):
         all_replies(engine, prompts[:9])
@@ -169,3 +172,87 @@ def test_what_does_not_fit_is_said(
 )
 def test_strip_reasoning(text: str, shown: str) -> None:
     assert strip_reasoning(text) == shown
+
+
+# --- what a batch does to a reply -----------------------------------------------------
+
+
+def chat_engine(model: PreTrainedModel, size: int = 8, **options: Any) -> TransformersEngine:
+    return TransformersEngine(
+        model, build_tokenizer(), batch_size=size, **{"max_new_tokens": 6, **options}
+    )
+
+
+SOME_PROMPTS = [
+    " ".join(["the", "fox", "dog", "a"][(n + k) % 4] for k in range(n)) for n in range(1, 13)
+]
+
+
+def fresh_replies(model: PreTrainedModel, **options: Any) -> list[Reply]:
+    """Each prompt with a copy of the model that has read nothing yet."""
+    return [
+        all_replies(chat_engine(copy.deepcopy(model), 1, **options), [prompt])[0]
+        for prompt in SOME_PROMPTS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "sharing"),
+    [("minimax", "equal"), ("recurrent_gemma", "equal"), (LONGROPE, "equal"), ("doge", "none"),
+     # Its recurrent state mixes the rows of a batch up, from the second new token on.
+     ("rwkv", "none")],
+)  # fmt: skip
+def test_where_the_batch_tells_fewer_prompts_share_one(
+    name: str, sharing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = build_odd(name, spread=0.3)
+    expected = fresh_replies(model)
+    engine = chat_engine(model)
+    # Twice each: batches of two at least, and what the longer ones leave behind.
+    assert all_replies(engine, SOME_PROMPTS * 2) == expected * 2
+    assert len({reply.text for reply in expected}) > 4
+    assert engine._sharing == sharing
+    said = "one prompt at a time" if sharing == "none" else "prompts of one length share a batch"
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_usual_models_share_batches(architecture: str, dtype: torch.dtype) -> None:
+    engine = chat_engine(cast_to(build_model(architecture), dtype))
+    dict(engine.replies(SOME_PROMPTS))
+    assert engine._sharing == "any"
+
+
+def test_a_reply_ends_where_the_template_ends_a_turn() -> None:
+    """The mark is neither the tokenizer's end token nor the generation config's."""
+    tokenizer = build_tokenizer()
+    mark = tokenizer.convert_tokens_to_ids("<|end|>")
+    model = build_model("llama", tie_word_embeddings=False)
+    steps = 0
+
+    def third_is_the_mark(_: Any, __: Any, logits: torch.Tensor) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        logits = logits.clone()
+        logits[..., [mark, tokenizer.eos_token_id]] = -1e4
+        logits[..., mark] += 2e4 * (steps == 3)
+        return logits
+
+    model.get_submodule("lm_head").register_forward_hook(third_is_the_mark)
+    (reply,) = all_replies(chat_engine(model), ["Who?"])
+    assert reply.finish == "stop"
+    assert steps == 3
+    assert chat_engine(model).settings["turn_end"] == "<|end|>"
+    steps = 0
+    (raw,) = all_replies(chat_engine(model, prompt_format="raw"), ["Who?"])
+    assert raw.finish == "length"
+    assert "turn_end" not in chat_engine(model, prompt_format="raw").settings
+
+
+def test_a_template_that_ends_turns_with_the_end_token_adds_nothing(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    engine = TransformersEngine(llama, tokenizer)
+    assert engine.settings["prompt_format"] == "chat"
+    assert "turn_end" not in engine.settings

@@ -123,4 +123,10 @@ def test_kept_rows_must_be_the_same_items(tmp_path: Path) -> None:
     assert kept_rows(tmp_path, "margins.jsonl", ["a/1", "a/2"]) == rows
     assert kept_rows(tmp_path, "margins.jsonl", ["a/1"]) == []
     assert kept_rows(tmp_path, "perplexity.jsonl", ["a/1"]) == []
+    whole = (tmp_path / "margins.jsonl").read_text()
+    (tmp_path / "margins.jsonl").write_text(whole[:-3])
+    assert kept_rows(tmp_path, "margins.jsonl", ["a/1", "a/2"]) == []
+    (tmp_path / "margins.jsonl").write_text(f"{whole}3\n")
+    with pytest.raises(FileFormatError, match="Remove that file"):
+        kept_rows(tmp_path, "margins.jsonl", ["a/1", "a/2"])
     assert kept_rows(None, "margins.jsonl", ["a/1", "a/2"]) == []

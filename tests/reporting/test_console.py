@@ -3,9 +3,12 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
+from declutch.reporting.verdict import verdict
 from rich.console import Console, RenderableType
 
-from declutch.reporting import console
+from declutch.reporting import console, formats
+from declutch.reporting.values import Row
 from tests.reporting.fakes import (
     awareness,
     layers,
@@ -94,7 +97,46 @@ def test_markup_in_names_is_text() -> None:
 
 
 def test_verdict() -> None:
-    said = conclusion([awareness("fairness", gained=30)])
-    text = printed(console.conclusion_text(said))
+    said = verdict([awareness("fairness", gained=30)])
+    text = printed(console.verdict_text(said))
     assert "Awareness of fairness rose" in text
     assert "n = 100" in " ".join(text.split())
+
+
+def wide_rows() -> list[Row]:
+    return [
+        awareness("fairness", gained=9, lost=5),
+        share("awareness/privacy/judge-of-a-very-long-name", start=1000, gained=99, total=2165),
+        number("perplexity/wikitext-2", 12345.67, -1234.5, 2345.6, kind="perplexity"),
+        number("perplexity/general", 1.5e15, 1e14, 3e13, kind="perplexity"),
+        share("agreement/fairness/heuristic~qwen3guard", start=3),
+        number("margin/fairness", -1234567.25, 1.5, 0.25),
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+@pytest.mark.parametrize("count", [1, 6])
+def test_names_and_numbers_are_whole_at_any_width(width: int, count: int) -> None:
+    rows = wide_rows()[:count]
+    after = [row.after for row in rows if row.after is not None]
+    for table in (console.comparison_table(rows), console.results_table(after)):
+        text = printed(table, width)
+        words = text.split()
+        for row in rows:
+            for word in (*row.metric.group_title.split(), *row.metric.label.split(" · ")):
+                for part in word.split():
+                    assert part in words or f"{part}:" in words, part
+            for number_ in formats.value(row.after).replace(" = ", " ").split():
+                assert number_ in words
+            for number_ in formats.interval(row.after).split():
+                assert number_ in words
+
+
+def test_the_judges_name_stands_under_its_dimension() -> None:
+    """A name that wraps stays within its place: at the left edge stand titles alone."""
+    for width in (60, 76, 80):
+        lines = printed(console.comparison_table(wide_rows()), width).splitlines()
+        left = {line.split()[0] for line in lines if line.strip() and not line.startswith(" ")}
+        assert left <= {"Measure", "Awareness", "Perplexity", "Agreement", "Preference"} | {
+            line.split()[0] for line in lines if set(line.strip()) == {"─"}
+        }

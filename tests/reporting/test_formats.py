@@ -75,9 +75,8 @@ def test_date() -> None:
 
 
 def test_too_few_to_tell_stands_where_the_interval_would() -> None:
-    few = replace(
-        share("awareness/a/j", start=1, total=3).before, low=None, high=None, too_few=True
-    )
+    before = share("awareness/a/j", start=1, total=3).metric
+    few = replace(before, low=None, high=None, too_few=True)
     assert formats.interval(few) == "too few to tell"
     broken = replace(few, value=None, note="over 3; not a finite number for 1 of 3: p1")
     assert formats.value(broken) == "not finite"

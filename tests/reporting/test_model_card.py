@@ -100,3 +100,13 @@ def test_names_do_not_break_the_table(report: ReportInput, said: Verdict) -> Non
 def test_broken_metadata_is_named(report: ReportInput, said: Verdict) -> None:
     with pytest.raises(FileFormatError, match=r"README\.md"):
         model_card(report, said, "---\n- a\n- list\n---\ntext")
+
+
+def test_a_model_id_cannot_leave_its_place(tmp_path: Path) -> None:
+    name = "owner/tiny\n```\n# Owned\n`x`\x1b[2J"
+    report = report_input(tmp_path, model_id=name, revision="a`\n# b")
+    text = model_card(report, verdict(report.rows))
+    assert "# Owned" not in text.splitlines()
+    assert "# b" not in text.splitlines()
+    assert "\x1b" not in text
+    assert [line[:5] for line in text.splitlines() if line.startswith("```")] == ["```sh", "```"]

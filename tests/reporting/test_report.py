@@ -92,6 +92,14 @@ def test_whole_report_from_the_files(out: Path) -> None:
     assert left_over == []
 
 
+def test_a_report_of_too_few_prompts_says_so(out: Path) -> None:
+    write_results(out / "before", [False, False])
+    write_results(out / "after", [True, True])
+    paths = write_report(out)
+    assert paths.verdict.outcome == "too few to tell"
+    assert "too few to tell" in paths.html.read_text(encoding="utf-8")
+
+
 def test_without_scores_and_checkpoint(out: Path) -> None:
     paths = write_report(out)
     assert paths.card is None

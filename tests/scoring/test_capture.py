@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from declutch.data.encoding import EncodedExample
 from declutch.models.matrices import find_matrices
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.methods.importance import Importance
@@ -19,37 +20,24 @@ from tests.scoring.test_importance import brute_force, make_examples, ours
 Build = Callable[..., PreTrainedModel]
 
 
-def check(model: PreTrainedModel, target: str = "mlp", batch_tokens: int = 64) -> None:
+def check(
+    model: PreTrainedModel,
+    target: str = "mlp",
+    batch_tokens: int = 64,
+    examples: list[EncodedExample] | None = None,
+) -> None:
     """Compare with brute force, for both statistics; at least one matrix has a score."""
+    examples = examples or make_examples()
     for statistic in ("abs", "signed"):
-        expected = brute_force_of_used(model, target, statistic)
-        actual = ours(model, make_examples(), target, statistic, batch_tokens)
+        expected = brute_force(model, examples, target, statistic)
+        actual = ours(model, examples, target, statistic, batch_tokens)
         assert expected.keys() == actual.keys()
         for name, scores in expected.items():
             torch.testing.assert_close(
-                actual[name].double(), scores, rtol=2e-4, atol=1e-5 * float(scores.abs().max())
-            )
+                actual[name].double(), scores, rtol=2e-4, atol=1e-5 * float(scores.abs().max()),
+                msg=f"{name} differs from autograd",
+            )  # fmt: skip
         assert any(float(scores.abs().max()) > 0 for scores in expected.values())
-
-
-def brute_force_of_used(model: PreTrainedModel, target: str, statistic: str) -> dict[str, Tensor]:
-    """Brute force, where weights without a gradient have a zero one."""
-    zeros = [parameter.register_hook(lambda grad: grad) for parameter in model.parameters()]
-    original = PreTrainedModel.zero_grad
-
-    def zero_grad(self: PreTrainedModel, set_to_none: bool = True) -> None:
-        for parameter in self.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-
-    PreTrainedModel.zero_grad = zero_grad  # type: ignore[method-assign,assignment]
-    try:
-        return brute_force(model, make_examples(), target, statistic)
-    finally:
-        PreTrainedModel.zero_grad = original  # type: ignore[method-assign]
-        for handle in zeros:
-            handle.remove()
-        for parameter in model.parameters():
-            parameter.grad = None
 
 
 def mlp_of(model: PreTrainedModel, layer: int) -> nn.Module:

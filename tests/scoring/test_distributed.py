@@ -14,7 +14,7 @@ import torch
 
 from declutch.errors import SettingsError
 from declutch.files import write_jsonl
-from declutch.scoring.distributed import Team, session
+from declutch.scoring.distributed import Team, _refuse_shared, session
 from declutch.scoring.shortlists import Scores
 from tests.conftest import build_model, build_tokenizer
 from tests.scoring.test_score import make_pairs
@@ -41,6 +41,21 @@ def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SettingsError, match="MASTER_ADDR, MASTER_PORT, RANK is not set"), session():
         pass
+
+
+@pytest.mark.parametrize("value", ["two", "", "0", "-1"])
+def test_a_wrong_environment_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", value)
+    with pytest.raises(SettingsError, match="WORLD_SIZE is"), session():
+        pass
+
+
+def test_two_processes_on_one_gpu_are_refused() -> None:
+    _refuse_shared([["a 0"], ["a 1"], [], []])
+    _refuse_shared([["a 0"], ["b 0"]])  # of two machines
+    for gpus in ([["a 0"], ["a 1"], ["a 0"]], [["a 0", "a 1"], [], ["a 1"]]):
+        with pytest.raises(SettingsError, match="Processes 0 and 2 hold their models on one GPU"):
+            _refuse_shared(gpus)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])

@@ -32,21 +32,20 @@ def brute_force(
     """Mean |W·g| by transformers' own loss and autograd, example by example."""
     matrices = find_matrices(model, target).matrices
     parameters = dict(model.named_parameters())
+    weights = [parameters[matrix.parameter] for matrix in matrices]
     totals = {matrix.name: torch.zeros(matrix.shape, dtype=torch.float64) for matrix in matrices}
     for example in examples:
-        model.zero_grad()
         labels = [
             token if counted else -100
             for token, counted in zip(example.input_ids, example.loss_mask, strict=True)
         ]
         ids = torch.tensor([example.input_ids])
-        model(input_ids=ids, labels=torch.tensor([labels])).loss.backward()
-        for matrix in matrices:
-            parameter = parameters[matrix.parameter]
-            assert parameter.grad is not None
-            product = matrix.view(parameter.detach() * parameter.grad).double()
-            totals[matrix.name] += product.abs() if statistic == "abs" else product
-    model.zero_grad()
+        loss = model(input_ids=ids, labels=torch.tensor([labels]), use_cache=False).loss
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        for matrix, weight, gradient in zip(matrices, weights, gradients, strict=True):
+            if gradient is not None:  # the model may not use a weight
+                product = matrix.view(weight.detach() * gradient).double()
+                totals[matrix.name] += product.abs() if statistic == "abs" else product
     return {name: total / len(examples) for name, total in totals.items()}
 
 

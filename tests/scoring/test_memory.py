@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from declutch.errors import OutOfMemory, SettingsError
 from declutch.models.matrices import find_matrices
 from declutch.scoring.accumulate import Accumulation
-from declutch.scoring.memory import Plan, make_plan, parse_size, state_bytes
+from declutch.scoring.memory import Plan, make_plan, measure, parse_size, state_bytes
 from declutch.scoring.methods.importance import Importance
 from declutch.scoring.score import score
 from tests.scoring.test_importance import make_examples, ours
@@ -50,6 +50,50 @@ def test_a_plan_cuts_the_matrices_into_the_fewest_groups(tiny_llama: PreTrainedM
     assert tight.peak <= tight.limit
     with pytest.raises(OutOfMemory, match="Give --memory-limit at least"):
         make_plan(tiny_llama, method, matrices, examples, smallest + one - 1)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mixtral", "gpt2"])
+def test_one_sum_of_each_shape_shows_the_peak_of_all(
+    architecture: str, tiny_model: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(architecture)
+    matrices = find_matrices(model, "all").matrices
+    example = max(make_examples(), key=len)
+    once = measure(model, Importance(), matrices, example)
+    monkeypatch.setattr("declutch.scoring.memory._OnceAShape", lambda method: method)
+    assert measure(model, Importance(), matrices, example) == once
+
+
+def test_a_quick_plan_is_the_same_where_memory_is_plenty(tiny_llama: PreTrainedModel) -> None:
+    matrices = find_matrices(tiny_llama, "mlp").matrices
+    method, examples = Importance(), make_examples()
+    for limit in (1 << 20, 3 << 20, 20 << 20, 1 << 33):
+        try:
+            whole = make_plan(tiny_llama, method, matrices, examples, limit)
+        except OutOfMemory:
+            with pytest.raises(OutOfMemory):
+                make_plan(tiny_llama, method, matrices, examples, limit, quick=True)
+            continue
+        short = make_plan(tiny_llama, method, matrices, examples, limit, quick=True)
+        assert (short.groups, short.batch_tokens) == (whole.groups, whole.batch_tokens)
+        assert short.peak <= limit
+
+
+def test_a_quick_plan_makes_one_short_pass(
+    tiny_llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+    run = Accumulation.run
+
+    def watched(self: Accumulation) -> None:
+        lengths.append(len(self.examples[0]))
+        run(self)
+
+    monkeypatch.setattr(Accumulation, "run", watched)
+    matrices = find_matrices(tiny_llama, "mlp").matrices
+    make_plan(tiny_llama, Importance(), matrices, make_examples(), 1 << 33, quick=True)
+    make_plan(tiny_llama, Importance(), matrices, make_examples(), 1 << 33)
+    assert lengths == [9, 9, 18]
 
 
 def test_a_plan_is_the_same_after_it_was_json(tiny_llama: PreTrainedModel) -> None:
@@ -124,9 +168,9 @@ def test_other_errors_are_not_taken_for_it(
 
 @pytest.mark.slow
 def test_the_peak_stays_under_the_limit() -> None:
-    from benchmarks.memory import SHARES, measure
+    from benchmarks import memory
 
-    rows = [measure(share) for share in SHARES]
+    rows = [memory.measure(share) for share in memory.SHARES]
     for row in rows[1:]:
         assert row.limit is not None
         assert row.digest == rows[0].digest

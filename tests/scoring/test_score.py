@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
 
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
+from declutch.data.names import CONTROL
 from declutch.errors import DataError, FileFormatError, SettingsError
 from declutch.locating import locate
 from declutch.models.matrices import find_matrices
 from declutch.scoring.score import score
-from declutch.scoring.shortlists import CONTROL, Scores
+from declutch.scoring.shortlists import Scores
+from tests.conftest import CHAT_TEMPLATE, build_tokenizer
 from tests.scoring.test_importance import brute_force
 
 WORDS = ["the", "quick", "brown", "fox", "tells", "a", "secret", "to", "lazy", "dog"]
@@ -119,6 +124,15 @@ def test_finished_dimensions_are_not_scored_again(
             assert torch.equal(shortlist.scores, fresh.shortlists[name][matrix].scores)
 
 
+def test_allowing_fewer_does_not_make_other_scores(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    one = {"fairness": DATA["fairness"]}
+    first = score(tiny_llama, tiny_tokenizer, one, out=tmp_path)
+    second = score(tiny_llama, tiny_tokenizer, one, out=tmp_path, allow_fewer=True)
+    assert second.info == first.info
+
+
 def test_changed_settings_are_refused_by_name(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
@@ -132,10 +146,59 @@ def test_changed_settings_are_refused_by_name(
         )
     with pytest.raises(SettingsError, match="statistic of fairness was 'abs' and is now 'contr"):
         score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64, contrast=("fairness",))
+    with pytest.raises(SettingsError, match="dtype was 'float32' and is now 'bfloat16'"):
+        score(tiny_llama.bfloat16(), tiny_tokenizer, one, out=tmp_path, max_length=64)
     with torch.no_grad():
         next(tiny_llama.parameters()).mul_(2)
     with pytest.raises(SettingsError, match="model was"):
         score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64)
+
+
+def test_examples_lost_when_encoded_count_as_missing(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [("Who?", "The dog."), ("What?", "fox " * 90), ("the " * 90, "It."), ("a " * 90, "It.")]
+    path.write_text("".join(json.dumps({"prompt": p, "response": r}) + "\n" for p, r in rows))
+    options: dict[str, Any] = {"num_samples": 4, "max_length": 64}
+    with pytest.raises(DataError, match=r"one: 2 of 4 examples can't be encoded: .*--allow-fewer"):
+        score(tiny_llama, tiny_tokenizer, {"one": path}, **options)
+    scores = score(tiny_llama, tiny_tokenizer, {"one": path}, allow_fewer=True, **options)
+    facts = scores.info.dimensions["one"]
+    assert (facts.examples, facts.left_out, facts.truncated) == (2, 2, 1)
+    assert "2 of these 4 can't be encoded and were left out" in facts.report[1]
+    assert facts.report[1].endswith(": 2 used.")
+
+
+def test_other_tokens_of_the_same_data_are_refused(
+    tiny_llama: PreTrainedModel, tmp_path: Path
+) -> None:
+    data = {"one": DATA["fairness"]}
+    found = score(tiny_llama, build_tokenizer(), data, out=tmp_path)
+    assert found.info.dimensions["one"].tokens_sha256
+    other = build_tokenizer(CHAT_TEMPLATE.replace("<|{{ m.role }}|>", "<|{{ m.role }}|>the "))
+    with pytest.raises(SettingsError, match="tokens of one was"):
+        score(tiny_llama, other, data, out=tmp_path)
+
+
+def test_a_template_that_writes_the_date_gives_the_same_tokens_every_day(
+    tiny_llama: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = build_tokenizer("Today: {{ strftime_now('%d %b %Y') }}\n" + CHAT_TEMPLATE)
+    data = {"one": DATA["fairness"]}
+    score(tiny_llama, tokenizer, data, out=tmp_path)
+
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Self:
+            return cls(2031, 5, 17, tzinfo=tz)
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Tomorrow)
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    assert "17 May 2031" in str(text)
+    scores = score(tiny_llama, tokenizer, {**data, "two": DATA["privacy"]}, out=tmp_path)
+    assert scores.info.settings["template_date"] == "2026-01-01"
+    assert "template_date" not in score(tiny_llama, build_tokenizer(), data).info.settings
 
 
 def test_damaged_shortlists_are_named(
@@ -245,10 +308,15 @@ def test_a_pair_is_used_whole_or_not_at_all(
 ) -> None:
     pairs = [*DATA["fairness"], Example("fox " * 90, "dog", "long", "fox")]
     scores = score(
-        tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",), max_length=64
-    )
+        tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",), max_length=64,
+        allow_fewer=True,
+    )  # fmt: skip
     assert scores.info.dimensions["fairness"].examples == len(DATA["fairness"])
     assert scores.info.dimensions["fairness"].left_out == 1
+    with pytest.raises(DataError, match=r"1 of 7 pairs can't be encoded: long\..*--allow-fewer"):
+        score(
+            tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",), max_length=64
+        )
 
 
 def test_contrast_without_bad_responses_is_refused(

@@ -137,7 +137,8 @@ def test_salad_without_its_columns_or_questions(tmp_path: Path) -> None:
     path.write_text('{"question": "Why?", "category": "O2"}\n')
     with pytest.raises(DataError, match="no column 2-category"):
         load_suite(f"salad:{path}")
-    path.write_text('{"question": "Why?", "2-category": "O5: Other"}\n')
+    # A row need not have every column.
+    path.write_text('{"question": "Why?", "2-category": "O5: Other"}\n{"question": "Who?"}\n')
     with pytest.raises(DataError, match="no fairness prompt"):
         load_suite(f"salad:{path}")
 

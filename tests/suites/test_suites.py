@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from declutch.errors import SettingsError
+from declutch.data.example import Example
+from declutch.errors import DataError, SettingsError
 from declutch.suites import base as suites
-from declutch.suites.base import PromptItem, PromptSet, Suite
+from declutch.suites.base import Passage, PromptItem, PromptSet, Suite
 from declutch.suites.loading import load_suite, load_suites
 
 
@@ -94,3 +95,25 @@ def test_labels_tell_suites_apart(suite: Suite) -> None:
     assert labels["tiny", "harmless_fairness"] == "fairness"
     with pytest.raises(SettingsError, match="twice"):
         load_suites([suite, suite])
+
+
+def test_an_id_stands_for_one_item() -> None:
+    def prompts(*items: PromptItem) -> Suite:
+        return Suite("s", (PromptSet("a", "a", "awareness", items, "s"),))
+
+    with pytest.raises(DataError, match="s/a: items 1 and 3 have the same id 'x' and different"):
+        prompts(PromptItem("x", "One?"), PromptItem("y", "Two?"), PromptItem("x", "Three?"))
+    with pytest.raises(DataError, match="items 1 and 2 have the same id 'x', and are the same"):
+        prompts(PromptItem("x", "One?"), PromptItem("x", "One?"))
+    pair = Example("a", "b", "1", "c")
+    with pytest.raises(DataError, match="the pairs of a: items 1 and 2"):
+        Suite("s", pairs={"a": (pair, pair)})
+    with pytest.raises(DataError, match="the passages: items 1 and 2"):
+        Suite("s", passages=(Passage("1", "x"), Passage("1", "y")))
+
+
+def test_joined_suites_keep_pairs_of_the_same_id() -> None:
+    """Two files that number their rows alike are not each other's doublets."""
+    one, other = Example("a", "b", "row-1", "c"), Example("d", "e", "row-1", "f")
+    joined = load_suites([Suite("s", pairs={"a": (one,)}), Suite("t", pairs={"a": (one, other)})])
+    assert joined.pairs["a"] == (one, other)

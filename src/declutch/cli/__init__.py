@@ -57,7 +57,7 @@ def _version() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exit with 0 done, 1 a check did not hold, 2 wrong input."""
+    """Run the command line; exit with a status of docs/exits.md."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     from declutch.cli.running import run_command
 

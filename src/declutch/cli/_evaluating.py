@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ from declutch.cli.options import DecodingFlags, EngineFlags, EvaluateFlags, Mode
 from declutch.errors import SettingsError
 
 if TYPE_CHECKING:
+    from declutch.comparing.checks import Guard
     from declutch.comparing.results import ModelRecord, Results
     from declutch.replies.decoding import Decoding
     from declutch.replies.engine import ReplyEngine
@@ -31,6 +32,7 @@ class Request:
     dependence: Literal["order", "length", "seeded"] | None
     engine: EngineFlags
     load: ModelFlags
+    guards: tuple[Guard, ...] = ()
 
     def run(self) -> Results:
         """Evaluate.
@@ -43,21 +45,30 @@ class Request:
         return self._with_weights() if self.engine.engine == "transformers" else self._replies()
 
     def _with_weights(self) -> Results:
+        from declutch.measures.asking import check_evaluation
+        from declutch.measures.checking import check_guard_names
         from declutch.measures.evaluate import evaluate
         from declutch.models.loading import load_model
 
         chosen, decoding = evaluate_settings(self.evaluation), self._decoding()
+        asked = check_evaluation(
+            chosen.suite, chosen.judge, limit=chosen.limit, capability=self.capability,
+            capability_limit=self.capability_limit, dependence=self.dependence,
+            batch_size=chosen.batch_size,
+        )  # fmt: skip
+        if self.dependence is None:
+            check_guard_names(self.guards, asked)
         loaded = load_model(self.model, model_options(self.load))
         return evaluate(
             loaded.model,
             loaded.tokenizer,
-            chosen.suite,
-            judges=chosen.judge,
+            asked.suite,
+            judges=asked.judges,
             out=self.output,
             decoding=decoding,
             batch_size=chosen.batch_size,
             limit=chosen.limit,
-            capability=self.capability,
+            capability=asked.tasks,
             capability_limit=self.capability_limit,
             dependence=self.dependence,
             seed=self.decoding.seed,
@@ -67,6 +78,8 @@ class Request:
 
     def _replies(self) -> Results:
         """What can be measured without the weights."""
+        from declutch.measures.asking import check_evaluation, split_suites
+        from declutch.measures.checking import check_guard_names
         from declutch.measures.evaluate import evaluate_engine
 
         name = self.engine.engine
@@ -76,13 +89,17 @@ class Request:
                 f"a patched checkpoint first: declutch apply MODEL {self.patch} -o DIR, and "
                 "evaluate that."
             )
-        if self.capability or self.dependence:
-            flag = "--capability" if self.capability else "--dependence"
+        chosen = evaluate_settings(self.evaluation)
+        references, tasks = split_suites(chosen.suite, self.capability)
+        if tasks or self.dependence:
+            flag = "--capability" if tasks else "--dependence"
             raise SettingsError(
                 f"{flag} needs the model's weights, and --engine {name} does not show them. "
                 "Measure it with --engine transformers, into a folder of its own."
             )
-        chosen = evaluate_settings(self.evaluation)
+        asked = check_evaluation(references, chosen.judge, limit=chosen.limit)
+        measured = replace(asked.suite, pairs={}, passages=())
+        check_guard_names(self.guards, asked._replace(suite=measured))
         engine, record = self._server() if name == "server" else self._vllm()
         return evaluate_engine(
             engine,

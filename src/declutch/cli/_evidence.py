@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from declutch.cli.printing import print_json
 from declutch.reporting import formats
+from declutch.reporting.tables import NamedNumbers
 from declutch.reporting.values import Metric, Row
+from declutch.terminal import Terminal
 
 if TYPE_CHECKING:
     from declutch.comparing.compare import Comparison, ComparisonRow
@@ -36,14 +37,14 @@ def print_evaluation(
         return
     from declutch.reporting.console import results_table
 
-    console = Console()
+    console = Terminal()
     if comparison is None:
         console.print(results_table([Metric.of(metric) for metric in results.metrics]))
         _print_notes(console, results.settings.get("notes") or ())
         _print_guards(console, results.guards)
     else:
         print_comparison(comparison, as_json=False)
-    console.print(f"Results: {out}", highlight=False, soft_wrap=True)
+    console.print(f"Results: {out}", soft_wrap=True)
 
 
 def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
@@ -54,7 +55,7 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
         print_json(comparison.as_json())
         return
     rows = tuple(Row.of(row) for row in comparison.rows)
-    console = Console()
+    console = Terminal()
     console.print(comparison_table(rows))
     tested = [row for row in comparison.rows if row.test and row.before.group in _TESTED_GROUPS]
     if tested:
@@ -66,14 +67,13 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
     _print_guards(console, comparison.guards)
 
 
-def _wording(rows: Sequence[WordingRow]) -> Table:
+def _wording(rows: Sequence[WordingRow]) -> NamedNumbers:
     """The phrases whose use changed most, times in 1,000 words."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("Phrases found to shift")
-    for title in ("Before", "After", "per 1,000 words, 95 %", "p Holm"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = NamedNumbers(
+        "Phrases found to shift", "Before", "After", "per 1,000 words, 95 %", "p Holm"
+    )
     for row in rows:
-        table.add_row(
+        table.row(
             f"{row.dimension}: {row.phrase}",
             f"{row.before} ({row.before_replies} replies)",
             f"{row.after} ({row.after_replies} replies)",
@@ -83,21 +83,17 @@ def _wording(rows: Sequence[WordingRow]) -> Table:
     return table
 
 
-def _tests(rows: Sequence[ComparisonRow]) -> Table:
+def _tests(rows: Sequence[ComparisonRow]) -> NamedNumbers:
     """The paired tests: how many items changed, p before and after Holm, effect, prompts."""
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+    table = NamedNumbers(
+        "Paired tests", "Pairs", "Gained", "Lost", "p", "p Holm", "Effect", "Prompts\nneeded",
         caption="p Holm: adjusted for the number of these tests. Effect: Cohen's h of shares, "
         "d_z of means. Prompts needed: to see a difference of this size (power 0.8), if as many "
         "verdicts change.",
-        caption_justify="left",
     )  # fmt: skip
-    table.add_column("Paired tests", overflow="fold")
-    for title in ("Pairs", "Gained", "Lost", "p", "p Holm", "Effect", "Prompts\nneeded"):
-        table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(
-            Text(_in_words(row.before)),
+        table.row(
+            _in_words(row.before),
             f"{row.n_pairs:,}",
             _count(row.gained),
             _count(row.lost),
@@ -118,12 +114,12 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def _print_notes(console: Console, notes: Sequence[str]) -> None:
+def _print_notes(console: Terminal, notes: Sequence[str]) -> None:
     for note in notes:
-        console.print(f"Note: {note}", highlight=False)
+        console.print(f"Note: {note}")
 
 
-def _print_guards(console: Console, guards: Sequence[GuardRecord]) -> None:
+def _print_guards(console: Terminal, guards: Sequence[GuardRecord]) -> None:
     """A row for each guard and metric: whether it held, and why."""
     if not guards:
         return

@@ -8,17 +8,18 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from declutch.cli._convert import model_options
-from declutch.cli.options import SELECTION, ModelArgument, ModelFlags, Out, OutputFlags
+from declutch.cli.options import A_PATH, SELECTION, ModelArgument, ModelFlags, Out, OutputFlags
+from declutch.ranges import Scale
 
 
 def apply(
     model: ModelArgument,
-    patch: Annotated[Path, Parameter(help="Folder of the patch.")],
+    patch: Annotated[Path, A_PATH, Parameter(help="Folder of the patch.")],
     /,
     *,
     output: Out,
     scale: Annotated[
-        float | None,
+        Scale | None,
         Parameter(group=SELECTION, help="In place of the patch's own scale."),
     ] = None,
     load: ModelFlags = ModelFlags(dtype="checkpoint"),
@@ -30,14 +31,14 @@ def apply(
     thing to share.
     """
     say.start()
+    from declutch.checkpoint import write_checkpoint
     from declutch.cli.printing import print_checkpoint
     from declutch.models.loading import load_model
     from declutch.patching import Patch
-    from declutch.pipeline import write_checkpoint
 
     chosen = Patch.load(patch)
     if scale is not None:
         chosen = chosen.scaled(scale)
     loaded = load_model(model, model_options(load))
-    checked = write_checkpoint(loaded, chosen, output, "patched", source=model)
+    checked = write_checkpoint(loaded, chosen, output, "patched", dtype=load.dtype)
     print_checkpoint(output, checked, "patched", as_json=say.json)

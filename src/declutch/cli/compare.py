@@ -7,15 +7,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import EVALUATION, GuardFlags, OutputFlags
+from declutch.cli.options import A_PATH, EVALUATION, GuardFlags, OutputFlags
+from declutch.ranges import Seed
 
 
 def compare(
-    before: Annotated[Path, Parameter(help="Folder that «declutch evaluate» wrote.")],
-    after: Annotated[Path, Parameter(help="The other one, compared with the first.")],
+    before: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch evaluate» wrote.")],
+    after: Annotated[Path, A_PATH, Parameter(help="The other one, compared with the first.")],
     /,
     *,
-    seed: Annotated[int, Parameter(group=EVALUATION, help="Of the paired bootstrap.")] = 0,
+    seed: Annotated[Seed, Parameter(group=EVALUATION, help="Of the paired bootstrap.")] = 0,
     guards: GuardFlags = GuardFlags(),
     say: OutputFlags = OutputFlags(),
 ) -> int:

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import OUTPUT, OutputFlags
+from declutch.cli.options import A_PATH, OUTPUT, OutputFlags
 
 
 def demo(
     *,
     output: Annotated[
-        Path, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)
+        Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)
     ] = Path("declutch-demo"),
     say: OutputFlags = OutputFlags(),
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from declutch.cli.options import (
+    A_PATH,
     EVALUATION,
     GUARDS,
     DecodingFlags,
@@ -19,6 +20,7 @@ from declutch.cli.options import (
     Out,
     OutputFlags,
 )
+from declutch.ranges import Count
 
 
 def evaluate(
@@ -28,6 +30,7 @@ def evaluate(
     output: Out,
     patch: Annotated[
         Path | None,
+        A_PATH,
         Parameter(group=EVALUATION, help="Folder of a patch, applied in memory for the time."),
     ] = None,
     evaluation: EvaluateFlags = EvaluateFlags(),
@@ -43,7 +46,7 @@ def evaluate(
         ),
     ] = (),
     capability_limit: Annotated[
-        int | None,
+        Count | None,
         Parameter(group=EVALUATION, help="Items of each task [default: as --limit]."),
     ] = None,
     dependence: Annotated[
@@ -57,6 +60,7 @@ def evaluate(
     engine: EngineFlags = EngineFlags(),
     baseline: Annotated[
         Path | None,
+        A_PATH,
         Parameter(group=GUARDS, help="Results that guards compare with, and the comparison shown."),
     ] = None,
     guards: GuardFlags = GuardFlags(),
@@ -85,6 +89,7 @@ def evaluate(
         dependence=dependence,
         engine=engine,
         load=load,
+        guards=asked,
     )
     results, comparison = guard_results(
         request.run(), output, asked, baseline, guards.guard_mode, decoding.seed

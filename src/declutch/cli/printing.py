@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from declutch.terminal import Terminal, json_visible, visible
 
 if TYPE_CHECKING:
     from declutch.patching import Patch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def print_json(value: Any) -> None:
     """Print one JSON value."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json_visible(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
@@ -33,12 +33,12 @@ def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
             }
         )
         return
-    console = Console()
+    console = Terminal()
     console.print(comparison_table(paths.input.rows))
     console.print(verdict_text(paths.verdict))
     console.print()
     for name, path in _files(paths, out):
-        console.print(f"{name:<25}{path}", highlight=False, soft_wrap=True)
+        console.print(f"{name:<25}{path}", soft_wrap=True)
 
 
 def _comparison(out: Path) -> dict[str, Any]:
@@ -76,13 +76,12 @@ def print_scores(info: ScoresInfo, out: Path, *, as_json: bool) -> None:
             name, str(one.examples), f"{one.tokens:,}", f"{one.counted_tokens:,}",
             f"{one.seconds:.1f}",
         )  # fmt: skip
-    console = Console()
+    console = Terminal()
     console.print(table)
     neurons = sum(matrix.numel for matrix in info.matrices.values())
     console.print(
         f"{neurons:,} neurons in {len(info.matrices)} matrices of {info.model.id}; shortlists in "
         f"{out}",
-        highlight=False,
     )
 
 
@@ -94,15 +93,14 @@ def print_patch(patch: Patch, out: Path, *, as_json: bool) -> None:
     from declutch.reporting.console import locate_table
     from declutch.reporting.values import PatchSummary
 
-    console = Console()
+    console = Terminal()
     console.print(locate_table(PatchSummary.of(patch)))
     for note in patch.info.notes:
-        console.print(f"Note: {note}.", highlight=False)
+        console.print(f"Note: {note}.")
     size = sum(file.stat().st_size for file in Path(out).iterdir())
-    console.print(f"Patch ({size / 1024:.0f} KiB): {out}", highlight=False)
+    console.print(f"Patch ({size / 1024:.0f} KiB): {out}")
     console.print(
         f"Next: declutch apply {patch.info.model.id} {out} -o MODEL",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -112,4 +110,8 @@ def print_checkpoint(folder: Path, checked: int, state: str, *, as_json: bool) -
     if as_json:
         print_json({"model": str(folder), "state": state, "weights_checked_on_disk": checked})
         return
-    print(f"{folder}: the {state} model; all {checked:,} weights of the patch read back right.")
+    print(
+        visible(
+            f"{folder}: the {state} model; all {checked:,} weights of the patch read back right."
+        )
+    )

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import OutputFlags
+from declutch.cli.options import A_PATH, OutputFlags
 
 
 def report(
-    folder: Annotated[Path, Parameter(help="Folder that «declutch run» wrote.")],
+    folder: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch run» wrote.")],
     /,
     *,
     say: OutputFlags = OutputFlags(),

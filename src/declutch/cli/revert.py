@@ -8,12 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from declutch.cli._convert import model_options
-from declutch.cli.options import ModelArgument, ModelFlags, Out, OutputFlags
+from declutch.cli.options import A_PATH, ModelArgument, ModelFlags, Out, OutputFlags
 
 
 def revert(
     model: ModelArgument,
-    patch: Annotated[Path, Parameter(help="Folder of the patch that was applied.")],
+    patch: Annotated[Path, A_PATH, Parameter(help="Folder of the patch that was applied.")],
     /,
     *,
     output: Out,
@@ -22,12 +22,12 @@ def revert(
 ) -> None:
     """Write the original checkpoint back: the same bits, proven by the model's fingerprint."""
     say.start()
+    from declutch.checkpoint import write_checkpoint
     from declutch.cli.printing import print_checkpoint
     from declutch.models.loading import load_model
     from declutch.patching import Patch
-    from declutch.pipeline import write_checkpoint
 
     chosen = Patch.load(patch)
     loaded = load_model(model, model_options(load))
-    checked = write_checkpoint(loaded, chosen, output, "original", source=model)
+    checked = write_checkpoint(loaded, chosen, output, "original", dtype=load.dtype)
     print_checkpoint(output, checked, "original", as_json=say.json)

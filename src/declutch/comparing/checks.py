@@ -237,8 +237,10 @@ def _judge(
     what: str,
 ) -> CheckRecord:
     if value is None or math.isnan(value):
-        why = f"it has no value ({metric.note})" if metric.total and metric.note else ""
-        return _unmeasured(guard, metric, mode, why or "there is nothing to count")
+        if metric.value is None and metric.total and metric.note:
+            return _unmeasured(guard, metric, mode, f"it has no value ({metric.note})")
+        why = "no item was counted on both sides" if what else "there is nothing to count"
+        return _unmeasured(guard, metric, mode, why)
     holds = _COMPARE[guard.sign]
     if low is None or high is None:
         shown, speaks_against = False, not holds(value, limit)

@@ -206,9 +206,11 @@ def paired_perplexity(
 
     def difference(rows: NDArray[np.int64]) -> Floats:
         total = counts[rows].sum(axis=-1)
-        result: Floats = np.exp(new[rows].sum(axis=-1) / total) - np.exp(
-            old[rows].sum(axis=-1) / total
-        )
+        # One ruined text can lift a choice of texts beyond a float: the caller sees its inf or NaN.
+        with np.errstate(over="ignore", invalid="ignore"):
+            result: Floats = np.exp(new[rows].sum(axis=-1) / total) - np.exp(
+                old[rows].sum(axis=-1) / total
+            )
         return result
 
     differences = _resampled(len(old), seed, difference)
@@ -345,7 +347,7 @@ def prompts_needed(
 
 def exact(n: int) -> bool:
     """Whether so few items are gone through in all their subsets, and not resampled by chance."""
-    return 2**n <= RESAMPLES
+    return bool(2**n <= RESAMPLES)
 
 
 def _resampled(n: int, seed: int, statistic: Callable[[NDArray[np.int64]], Floats]) -> Floats:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from declutch.data.filters import MISSING, is_reachable, quoted, reach
+from declutch.data.cells import as_list, quoted, text_of
+from declutch.data.filters import MISSING, is_reachable, reach
 from declutch.data.sources import Source
+from declutch.data.turns import (
+    Exchange,
+    Turn,
+    first_exchange,
+    list_of_turns,
+    paired_exchange,
+    turns_of,
+)
 from declutch.errors import DataError
 
 _PAIRS: Final = (
@@ -19,13 +27,16 @@ _PAIRS: Final = (
     ("prompt", "chosen"),
 )
 _TURNS: Final = ("messages", "conversations")
-_USERS: Final = ("user", "human")
-_ASSISTANTS: Final = ("assistant", "gpt", "model", "bot")
+_BEGINS_WITH_PROMPT: Final = "chosen"
+"""A column of replies as turns, which may bring the prompts itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns in use: either ``turns``, or ``prompt`` and (if there are any) the others."""
+    """The columns in use: either ``turns``, or ``prompt`` and (if there are any) the others.
+
+    There is no ``prompt`` where the responses are turns that begin with it.
+    """
 
     prompt: str | None = None
     response: str | None = None
@@ -38,7 +49,7 @@ class Layout:
         """What is taken from where, as a plain sentence without its full stop."""
         if self.turns:
             return f"prompts and responses from the turns in «{self.turns}»"
-        parts = [f"prompts from «{self.prompt}»"]
+        parts = [f"prompts from «{self.prompt or self.response}»"]
         if self.input:
             parts[0] += f" and «{self.input}»"
         if self.response:
@@ -55,8 +66,8 @@ class Cells(NamedTuple):
     response: str
     bad_response: str | None = None
     id: str | None = None
-    system_turn: bool = False
-    later_turns: bool = False
+    exchange: Exchange | None = None
+    """What was left out around them, where they were turns."""
 
 
 def find_layout(
@@ -69,7 +80,7 @@ def find_layout(
     Raises:
         DataError: a named column is not there, or no usual names are.
     """
-    usual = {column.lower(): column for column in reversed(columns)}
+    usual = {column.strip().lower(): column for column in reversed(columns)}
     usual |= {column: column for column in columns}
     for key, column in (
         ("prompt", source.prompt_column),
@@ -87,17 +98,20 @@ def find_layout(
     if prompt is None or (response is None and require_response):
         if turns and not named:
             return Layout(turns=turns, id=usual.get("id"))
+        if response is not None and response.strip().lower() == _BEGINS_WITH_PROMPT:
+            bad = source.bad_response_column or usual.get("rejected")
+            return Layout(None, response, bad, id=usual.get("id"))
         raise DataError(_not_found(columns, name, prompt, response, require_response))
     if response is None and turns and not named:
         return Layout(turns=turns, id=usual.get("id"))
     bad = source.bad_response_column or usual.get("bad_response")
-    if bad is None and response is not None and response.lower() == "chosen":
+    if bad is None and response is not None and response.strip().lower() == "chosen":
         bad = usual.get("rejected")
     return Layout(
         prompt,
         response,
         bad,
-        input=usual.get("input") if prompt.lower() == "instruction" else None,
+        input=usual.get("input") if prompt.strip().lower() == "instruction" else None,
         id=usual.get("id"),
     )
 
@@ -129,81 +143,74 @@ def _not_found(
     ]
     if not require_response:
         missing = ["prompts"]
-    message = (
+    return (
         f"{name} has no column with a usual name for its {' and '.join(missing)}. Its columns are "
         f"{quoted(columns)}. Name the right ones in the source, as in "
         f"«PATH?prompt=COLUMN&response=COLUMN»; found without naming are prompt and response, "
         "instruction (with input) and output, question and answer, prompt and completion, prompt "
         "and chosen (with rejected), messages, and conversations."
     )
-    if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
-        message += " The fields seem to be parted by something else than the comma that is needed."
-    return message
 
 
 def read_cells(row: Mapping[str, Any], layout: Layout, place: str) -> Cells:
     """The texts of a row; ``place`` names the row in messages.
 
     Raises:
-        DataError: a cell holds something that is not text.
+        DataError: a cell holds something that is neither text nor turns.
+        UnfitRow: its turns can't be one prompt with its response.
     """
     row_id = _text(row, layout.id, place).strip() or None if layout.id else None
     if layout.turns:
-        return _from_turns(row.get(layout.turns), f"{place}, column «{layout.turns}»", row_id)
-    prompt = _text(row, layout.prompt, place)
-    added = _text(row, layout.input, place)
-    if added.strip() and prompt.strip():
-        prompt = f"{prompt}\n\n{added}"
-    bad = _text(row, layout.bad_response, place) if layout.bad_response else ""
+        turns = list_of_turns(row.get(layout.turns), f"{place}, column «{layout.turns}»")
+        exchange = first_exchange(turns)
+        return Cells(exchange.prompt, exchange.response, None, row_id, exchange)
+    columns = (layout.prompt, layout.response, layout.bad_response)
+    if layout.prompt is None or any(map(_may_be_turns, (_cell(row, name) for name in columns))):
+        return _from_turns(row, layout, place, row_id)
+    prompt = _with_input(_text(row, layout.prompt, place), row, layout, place)
+    bad = _text(row, layout.bad_response, place)
     return Cells(prompt, _text(row, layout.response, place), bad if bad.strip() else None, row_id)
 
 
+def _with_input(prompt: str, row: Mapping[str, Any], layout: Layout, place: str) -> str:
+    added = _text(row, layout.input, place)
+    return f"{prompt}\n\n{added}" if added.strip() and prompt.strip() else prompt
+
+
+def _cell(row: Mapping[str, Any], column: str | None) -> Any:
+    cell = None if column is None else reach(row, column)
+    return None if cell is MISSING else cell
+
+
 def _text(row: Mapping[str, Any], column: str | None, place: str) -> str:
-    cell = MISSING if column is None else reach(row, column)
-    return "" if cell is MISSING else _as_text(cell, f"{place}, column «{column}»")
+    return text_of(_cell(row, column), f"{place}, column «{column}»")
 
 
-def _as_text(cell: object, place: str) -> str:
-    """Text as it is, a number or truth value as text, nothing as empty text."""
-    if isinstance(cell, str):
-        return cell
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
-    if isinstance(cell, (list, tuple, Mapping)):
-        what = "named values" if isinstance(cell, Mapping) else "a list"
-        raise DataError(
-            f"{place}: {what} where text is needed. Name a column that holds text; a name with a "
-            "dot (answer.text) reaches into named values."
-        )
-    return str(cell)
+def _may_be_turns(cell: object) -> bool:
+    return isinstance(cell, Mapping) or as_list(cell) is not None
 
 
-def _from_turns(cell: object, place: str, row_id: str | None) -> Cells:
-    """The first user turn and the first assistant turn after it."""
-    if cell is None:
-        return Cells("", "", id=row_id)
-    if isinstance(cell, Mapping) and all(isinstance(part, list) for part in cell.values()):
-        # Older data sets keep a list of turns as named lists.
-        cell = [dict(zip(cell, turn, strict=True)) for turn in zip(*cell.values(), strict=True)]
-    if not isinstance(cell, (list, tuple)):
-        raise DataError(f"{place}: no list of turns. Each turn needs role and content.")
-    prompt = response = None
-    system = later = False
-    for number, turn in enumerate(cell, start=1):
-        role, text = _turn(turn, f"{place}, turn {number}")
-        system = system or role == "system"
-        if prompt is not None and response is not None:
-            later = True
-        elif prompt is None and role in _USERS:
-            prompt = text
-        elif prompt is not None and role in _ASSISTANTS:
-            response = text
-    return Cells(prompt or "", response or "", None, row_id, system, later)
+def _from_turns(row: Mapping[str, Any], layout: Layout, place: str, row_id: str | None) -> Cells:
+    """A row of which at least one cell holds turns, or parts of a turn."""
 
+    def turns(column: str | None, role: str) -> list[Turn]:
+        cell, where = _cell(row, column), f"{place}, column «{column}»"
+        if (found := turns_of(cell, where)) is not None:
+            return found
+        parts = as_list(cell)
+        if parts is None or not all(isinstance(part, Mapping) and "type" in part for part in parts):
+            cell = text_of(cell, where)
+            if layout.prompt is None and cell.strip():
+                raise DataError(
+                    f"{where}: text, while there is no column of prompts. Name one with "
+                    "prompt=COLUMN, or begin the turns in this column with the prompt."
+                )
+        return [Turn(role, cell, where)] if cell else []
 
-def _turn(turn: object, place: str) -> tuple[str, str]:
-    if isinstance(turn, Mapping):
-        for role_key, text_key in (("role", "content"), ("from", "value")):
-            if role_key in turn and text_key in turn:
-                return str(turn[role_key]).lower(), _as_text(turn[text_key], place)
-    raise DataError(f"{place}: a turn needs role and content (or from and value).")
+    exchange, bad = paired_exchange(
+        turns(layout.prompt, "user"),
+        turns(layout.response, "assistant"),
+        turns(layout.bad_response, "assistant"),
+    )
+    prompt = _with_input(exchange.prompt, row, layout, place)
+    return Cells(prompt, exchange.response, bad if bad.strip() else None, row_id, exchange)

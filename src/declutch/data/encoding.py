@@ -18,16 +18,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
+from declutch.files import sha256_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
 log = logging.getLogger("declutch")
+# What a template that writes the day's date gets to write: with the real one the same data would
+# be other tokens tomorrow, and a model before and after would not see the same prompts.
+TEMPLATE_DATE = datetime(2026, 1, 1)
+_CLOCK = "strftime_now"  # the function that transformers offers to templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,27 @@ class Encoder:
         self.prompt_format = prompt_format
         self.max_length = max_length
         self.thinking = thinking
+        self._template = dated_template(tokenizer) if prompt_format == "chat" else None
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the tokens beside the tokenizer and the settings, to be recorded."""
+        if self._template is None:
+            return {}
+        return {"template_date": TEMPLATE_DATE.date().isoformat()}
+
+    def turn_end(self) -> int | None:
+        """The mark with which the chat template ends a reply; None where there is none.
+
+        A model may know it as the end although neither the tokenizer nor the generation config
+        calls it so.
+        """
+        if self.prompt_format != "chat":
+            return None
+        try:
+            ids, _ = self._encode_chat(Example("Who?", "Me."))
+        except DataError:  # a template that no example can be encoded with
+            return None
+        return ids[-1] if ids[-1] in _marks(self.tokenizer) else None
 
     def encode(self, example: Example) -> EncodedExample:
         """Encode one example.
@@ -128,12 +155,22 @@ class Encoder:
         messages = [{"role": "user", "content": prompt}]
         if response is not None:
             messages.append({"role": "assistant", "content": response})
-        text = self.tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=response is None,
-            enable_thinking=self.thinking,
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=response is None,
+                enable_thinking=self.thinking,
+                chat_template=self._template,
+            )
+        except Exception as error:  # a template is a program, and raises what it likes
+            reason = " ".join(str(error).split())[:200]
+            raise SettingsError(
+                f"The tokenizer's chat template fails on a conversation of one question"
+                f"{' and its answer' if response is not None else ''} "
+                f"({type(error).__name__}: {reason}). Correct it (chat_template.jinja, or "
+                "chat_template in tokenizer_config.json), or use --prompt-format raw."
+            ) from error
         assert isinstance(text, str)
         return text
 
@@ -227,6 +264,21 @@ class Encoder:
             )
 
 
+def dated_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """A chat template that asks for the day's date, made to write :data:`TEMPLATE_DATE`; or None.
+
+    A Jinja macro takes the clock's place, for any format: transformers lets no function in among
+    a template's variables.
+    """
+    if _CLOCK not in str(tokenizer.chat_template):
+        return None
+    codes = [f"%{flag}{code}" for flag in ("-", "") for code in "aAbBcdefFGHIjmMpSuUVwWxXyYzZ"]
+    filters = "".join(f' | replace("{code}", "{TEMPLATE_DATE.strftime(code)}")' for code in codes)
+    # What is written last keeps Jinja from trimming the template's own beginning.
+    clock = f"{{%- macro {_CLOCK}(format) %}}{{{{ format{filters} }}}}{{%- endmacro %}}{{{{ '' }}}}"
+    return clock + str(tokenizer.get_chat_template())
+
+
 def _label(example: Example) -> str:
     return repr(example.id or example.prompt[:40])
 
@@ -257,13 +309,15 @@ class EncodedDimension:
         return sum(len(example) for example in self.examples)
 
 
-def encode_all(encoder: Encoder, examples: Sequence[Example], name: str = "") -> EncodedDimension:
+def encode_all(
+    encoder: Encoder, examples: Sequence[Example], name: str = "", *, allow_fewer: bool = True
+) -> EncodedDimension:
     """Encode a dimension's examples; those without a response token are left out and named.
 
     That is so where a prompt fills ``max_length``, or a template drops the response.
 
     Raises:
-        DataError: no example is left.
+        DataError: no example is left, or some are lost without ``allow_fewer``.
     """
     encoded: list[EncodedExample] = []
     too_long: list[str] = []
@@ -280,16 +334,36 @@ def encode_all(encoder: Encoder, examples: Sequence[Example], name: str = "") ->
             f"None of the {len(examples)} examples of {name or 'the data'} can be used. The first: "
             f"{reason or 'there is none.'}"
         )
+    tell_losses(name, "examples", len(examples), too_long, reason, allow_fewer=allow_fewer)
     truncated = sum(example.truncated for example in encoded)
-    if too_long:
-        log.warning(
-            "%s: %d of %d examples left out: %s%s. The first: %s",
-            name, len(too_long), len(examples),
-            ", ".join(too_long[:5]), " ..." if len(too_long) > 5 else "", reason,
-        )  # fmt: skip
     if truncated:
         log.warning(
             "%s: the end of %d of %d responses was cut at %d tokens (--max-length)",
             name, truncated, len(examples), encoder.max_length,
         )  # fmt: skip
     return EncodedDimension(tuple(encoded), truncated, tuple(too_long))
+
+
+def tell_losses(
+    name: str, what: str, count: int, lost: Sequence[str], reason: str, *, allow_fewer: bool
+) -> None:
+    """Say which of the examples, or pairs, were lost when they were encoded.
+
+    Raises:
+        DataError: some were, and fewer than asked for are not allowed.
+    """
+    if not lost:
+        return
+    shown = ", ".join(lost[:5]) + (" ..." if len(lost) > 5 else "")
+    first = f"The first: {reason}"
+    if not allow_fewer:
+        raise DataError(
+            f"{name}: {len(lost)} of {count} {what} can't be encoded: {shown}. {first} Or use the "
+            f"other {count - len(lost)} with --allow-fewer."
+        )
+    log.warning("%s: %d of %d %s left out: %s. %s", name, len(lost), count, what, shown, first)
+
+
+def tokens_sha256(examples: Sequence[EncodedExample]) -> str:
+    """The hash of all that a model is given: tokens, and where the loss is taken, in order."""
+    return sha256_json([[one.input_ids, one.loss_mask] for one in examples])

@@ -9,11 +9,11 @@ hold.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from declutch.data.cells import as_list, quoted, shown
 from declutch.errors import DataError
 
 MISSING: Final = object()
@@ -61,29 +61,20 @@ class Condition:
 
     def matches(self, cell: object) -> bool:
         """Whether a cell (of a list: any item) is or contains a value; ``negated`` aside."""
-        if isinstance(cell, (list, tuple)):
-            return any(self.matches(item) for item in cell)
+        if (items := as_list(cell)) is not None:
+            return any(self.matches(item) for item in items)
         if self.contains:
-            shown = _shown(cell).casefold()
-            return any(value in shown for value in self.values)
+            text = shown(cell).casefold()
+            return any(value in text for value in self.values)
         return any(_equal(cell, value) for value in self.values)
 
 
-def _shown(cell: object) -> str:
-    """A cell as a condition would write it."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    return str(cell).strip()
-
-
 def _equal(cell: object, value: str) -> bool:
-    shown = _shown(cell)
-    if shown == value:
+    text = shown(cell)
+    if text == value:
         return True
     if value.lower() in ("true", "false"):
-        return shown.lower() == value.lower()
+        return text.lower() == value.lower()
     if isinstance(cell, (int, float)) and not isinstance(cell, bool):
         try:
             return float(value) == cell
@@ -114,12 +105,6 @@ def reach(row: Mapping[str, Any], column: str) -> Any:
 def is_reachable(column: str, columns: Iterable[str]) -> bool:
     """Whether a name, or what stands before one of its dots, is among the columns."""
     return any(column == name or column.startswith(f"{name}.") for name in columns)
-
-
-def quoted(names: Iterable[str]) -> str:
-    """Names in a message: «a», «b» and «c»."""
-    shown = [f"«{name}»" for name in names]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 class RowFilter:
@@ -165,8 +150,9 @@ class RowFilter:
             self._found.add(column)
             holds = holds or condition.matches(cell)
             if len(self._values[number]) <= _VALUES_SHOWN:
-                for item in cell if isinstance(cell, list) else [cell]:
-                    self._values[number][_shown(item)[:60]] = None
+                items = as_list(cell)
+                for item in [cell] if items is None else items:
+                    self._values[number][shown(item)[:60]] = None
         holds = holds != condition.negated
         self._matched[number] += holds
         return holds

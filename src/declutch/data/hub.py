@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from declutch.data.reading import Table
 from declutch.data.sources import Source
+from declutch.data.table import Table
 from declutch.errors import DataError
 from declutch.extras import require
 
@@ -40,12 +40,23 @@ def read_hub(source: Source) -> Table:
 
 def table_of_dataset(dataset: Any, name: str, note: str = "") -> Table:
     """The rows of a ``datasets.Dataset``, read in batches."""
-    return Table(name, tuple(dataset.column_names), _rows(dataset), len(dataset), note)
+    return Table(name, tuple(dataset.column_names), _rows(dataset, name), len(dataset), note)
 
 
-def _rows(dataset: Any) -> Iterator[Mapping[str, Any]]:
+def _rows(dataset: Any, name: str) -> Iterator[Mapping[str, Any]]:
     columns = tuple(dataset.column_names)
-    for batch in dataset.with_format(None).iter(batch_size=_BATCH_ROWS):
+    batches = dataset.with_format(None).iter(batch_size=_BATCH_ROWS)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as error:  # of datasets, pyarrow, or of whatever decodes a column
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(
+                f"{name} can't be read to its end: {said[:300]}. Leave out the columns that are "
+                "not needed, or fetch the data set again."
+            ) from error
         for cells in zip(*(batch[column] for column in columns), strict=True):
             yield dict(zip(columns, cells, strict=True))
 

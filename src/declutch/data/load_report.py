@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +10,17 @@ from typing import Any
 def counted(number: int, noun: str) -> str:
     """A number and its noun: «1 row», «2,000 rows»."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Rows dropped because they can't be one prompt with its response."""
+
+    reason: str
+    """Which rows, as «whose response …»."""
+    count: int
+    rows: tuple[int, ...]
+    """The first few of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +38,16 @@ class LoadReport:
     """The first few of them."""
     empty_responses: int
     empty_response_rows: tuple[int, ...]
+    unfit: tuple[Unfit, ...]
     duplicates: int
     by_prompt: bool
     """Whether a repeated prompt alone made a duplicate (where responses are not needed)."""
     system_turns: int
     """Conversations whose system turn was left out."""
+    joined_turns: int
+    """Conversations whose prompt is several user turns in a row, joined."""
+    other_turns: int
+    """Conversations of which other turns before the response were left out."""
     later_turns: int
     """Conversations with turns after the first exchange, which were left out."""
     available: int
@@ -62,27 +79,40 @@ class LoadReport:
         if self.duplicates:
             what = "repeated prompt" if self.by_prompt else "exact duplicate"
             parts.append(f"{counted(self.duplicates, what)} dropped")
-        for what, count, rows in (
-            ("prompt", self.empty_prompts, self.empty_prompt_rows),
-            ("response", self.empty_responses, self.empty_response_rows),
-        ):
+        empty = (
+            ("with an empty prompt", self.empty_prompts, self.empty_prompt_rows),
+            ("with an empty response", self.empty_responses, self.empty_response_rows),
+        )
+        unfit = ((each.reason, each.count, each.rows) for each in self.unfit)
+        for which, count, rows in (*empty, *unfit):
             if count:
                 shown = ", ".join(map(str, rows)) + (", …" if count > len(rows) else "")
                 parts.append(
-                    f"{counted(count, 'row')} with an empty {what} dropped "
+                    f"{counted(count, 'row')} {which} dropped "
                     f"({'row' if count == 1 else 'rows'} {shown})"
                 )
         return parts
 
-    def lines(self) -> list[str]:
-        """Plain sentences: the counts first, then anything that is worth knowing."""
+    def lines(self, lost: Sequence[str] = ()) -> list[str]:
+        """Plain sentences: the counts first, then anything that is worth knowing.
+
+        Args:
+            lost: ids of examples that were left out later, when they were encoded.
+        """
+        verb = "taken" if lost else "used"
         if self.requested is None:
-            taken = f"all {self.used:,} used" if self.used > 1 else "the one example used"
+            taken = f"all {self.used:,} {verb}" if self.used > 1 else f"the one example {verb}"
         elif self.used < self.requested:
-            taken = f"all {self.used:,} used, although {self.requested:,} were asked for"
+            taken = f"all {self.used:,} {verb}, although {self.requested:,} were asked for"
         else:
             taken = f"{self.used:,} of {self.available:,} sampled with seed {self.seed}"
         lines = ["; ".join([counted(self.rows, "row"), *self.losses(), taken]) + "."]
+        if lost:
+            shown = ", ".join(lost[:5]) + (", …" if len(lost) > 5 else "")
+            lines.append(
+                f"{len(lost):,} of these {self.used:,} can't be encoded and were left out "
+                f"({shown}): {self.used - len(lost):,} used."
+            )
         lines.append(f"{self.columns[0].upper()}{self.columns[1:]}.")
         if self.prompts < self.used:
             lines.append(
@@ -92,6 +122,17 @@ class LoadReport:
             lines.append(
                 f"{counted(self.system_turns, 'conversation')} had a system turn, which was left "
                 "out: the prompt is the first user turn alone."
+            )
+        if self.joined_turns:
+            lines.append(
+                f"{counted(self.joined_turns, 'conversation')} had several user turns before the "
+                "response; the prompt is all of them, with a blank line between."
+            )
+        if self.other_turns:
+            lines.append(
+                f"{counted(self.other_turns, 'conversation')} had other turns before the response "
+                "(of a tool, of another role, or of the model before the user's first), which were "
+                "left out."
             )
         if self.later_turns:
             lines.append(

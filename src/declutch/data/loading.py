@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from declutch.data.bundled import bundled_rows
+from declutch.data.cells import quoted
 from declutch.data.columns import Cells, find_layout, read_cells
 from declutch.data.example import Example
 from declutch.data.filters import RowFilter
 from declutch.data.load_report import LoadReport as LoadReport
-from declutch.data.load_report import counted
+from declutch.data.load_report import Unfit, counted
+from declutch.data.memory import IN_MEMORY, Rows, is_rows, table_of_rows
 from declutch.data.reading import Table, read_file
 from declutch.data.sources import Source
+from declutch.data.turns import UnfitRow
 from declutch.errors import DataError, SettingsError
 from declutch.files import sha256_json
 from declutch.progress import track
@@ -39,14 +42,14 @@ class LoadedData:
 
 
 def load_examples(
-    source: Source | str | Path | Mapping[str, Any],
+    source: Source | str | Path | Mapping[str, Any] | Rows,
     *,
     num_samples: int | None = 128,
     seed: int = 0,
     allow_fewer: bool = False,
     require_response: bool = True,
 ) -> LoadedData:
-    """Read a source, drop what can't be used, and take a seeded sample.
+    """Read a source, or rows in memory, drop what can't be used, and take a seeded sample.
 
     Rows are filtered by the source's conditions; rows with an empty prompt or response and exact
     duplicates (same prompt and response, blanks at the ends aside; the first one stays) are
@@ -65,11 +68,15 @@ def load_examples(
         SettingsError: ``num_samples`` is below 1.
         MissingExtra: a package for this kind of source is not installed.
     """
-    parsed = Source.parse(source)
     if num_samples is not None and num_samples < 1:
         raise SettingsError(f"The number of samples must be at least 1; it is {num_samples}.")
+    if is_rows(source):
+        table, parsed = table_of_rows(source), IN_MEMORY
+    else:
+        parsed = Source.parse(source)
+        table = read_table(parsed)
     return load_table(
-        read_table(parsed),
+        table,
         parsed,
         num_samples=num_samples,
         seed=seed,
@@ -108,10 +115,16 @@ def load_table(
     row_filter = RowFilter(source.where, table.columns, table.name)
     pool = _Pool(by_prompt=not require_response)
     for number, row in enumerate(_watched(table), start=1):
-        if row_filter.keep(row):
-            pool.add(number, read_cells(row, layout, f"{table.name}, row {number}"))
-        else:
-            pool.filtered += 1
+        place = f"{table.name}, row {number}"
+        try:
+            if row_filter.keep(row):
+                pool.add(number, read_cells(row, layout, place), place)
+            else:
+                pool.filtered += 1
+        except UnfitRow as reason:
+            pool.drop(number, str(reason))
+        except RecursionError as error:
+            raise DataError(f"{place}: a cell is nested too deep to be read.") from error
     row_filter.finish(pool.seen)
 
     examples = pool.examples if num_samples is None else _sample(pool.examples, num_samples, seed)
@@ -124,9 +137,15 @@ def load_table(
         empty_prompt_rows=tuple(pool.empty_prompts[:_ROWS_SHOWN]),
         empty_responses=len(pool.empty_responses),
         empty_response_rows=tuple(pool.empty_responses[:_ROWS_SHOWN]),
+        unfit=tuple(
+            Unfit(reason, len(rows), tuple(rows[:_ROWS_SHOWN]))
+            for reason, rows in pool.unfit.items()
+        ),
         duplicates=pool.duplicates,
         by_prompt=not require_response,
         system_turns=pool.system_turns,
+        joined_turns=pool.joined_turns,
+        other_turns=pool.other_turns,
         later_turns=pool.later_turns,
         available=len(pool.examples),
         requested=num_samples,
@@ -161,13 +180,23 @@ class _Pool:
         self.examples: list[Example] = []
         self.empty_prompts: list[int] = []
         self.empty_responses: list[int] = []
-        self.seen = self.filtered = self.duplicates = self.system_turns = self.later_turns = 0
+        self.unfit: dict[str, list[int]] = {}
+        self.seen = self.filtered = self.duplicates = 0
+        self.system_turns = self.joined_turns = self.other_turns = self.later_turns = 0
         self._keys: set[tuple[str, str]] = set()
+        self._rows: dict[str, int] = {}
 
-    def add(self, number: int, cells: Cells) -> None:
+    def drop(self, number: int, reason: str) -> None:
         self.seen += 1
-        self.system_turns += cells.system_turn
-        self.later_turns += cells.later_turns
+        self.unfit.setdefault(reason, []).append(number)
+
+    def add(self, number: int, cells: Cells, place: str) -> None:
+        self.seen += 1
+        if cells.exchange:
+            self.system_turns += cells.exchange.system
+            self.joined_turns += cells.exchange.joined
+            self.other_turns += cells.exchange.other
+            self.later_turns += cells.exchange.later
         prompt, response = cells.prompt.strip(), cells.response.strip()
         if not prompt:
             self.empty_prompts.append(number)
@@ -180,9 +209,14 @@ class _Pool:
             self.duplicates += 1
             return
         self._keys.add(key)
-        self.examples.append(
-            Example(cells.prompt, cells.response, cells.id or f"row-{number}", cells.bad_response)
-        )
+        name = cells.id or f"row-{number}"
+        if name in self._rows:
+            raise DataError(
+                f"{place}: the id {quoted([name])} is that of row {self._rows[name]} too, which "
+                "holds something else. Give each row an id of its own, or leave the column out."
+            )
+        self._rows[name] = number
+        self.examples.append(Example(cells.prompt, cells.response, name, cells.bad_response))
 
 
 def _sample(examples: list[Example], count: int, seed: int) -> list[Example]:

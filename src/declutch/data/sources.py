@@ -11,10 +11,12 @@ from urllib.parse import quote, unquote
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from declutch.data import bundled
+from declutch.data.cells import as_list, shown
 from declutch.data.filters import Condition
 from declutch.errors import DataError
 
 ENDINGS: Final = (".csv", ".json", ".jsonl", ".ndjson", ".parquet")
+_FILES: Final = (*ENDINGS, *(f"{ending}.gz" for ending in ENDINGS if ending != ".parquet"))
 KEYS: Final = ("split", "config", "revision", "prompt", "response", "bad_response", "where")
 
 _HUB = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>\S+))?")
@@ -26,11 +28,12 @@ class Source(BaseModel):
     """A file, a hub data set or a bundled set, and which part of it is taken.
 
     As text it reads ``PATH?key=value&key=value``, PATH being a file (.csv, .json, .jsonl,
-    .ndjson, .parquet), ``hub:OWNER/NAME`` (with ``@REVISION`` if one is wanted) or
-    ``bundled:NAME``; the keys are split, config, revision, prompt, response, bad_response (the
-    three columns) and where (any number of times, see :mod:`declutch.data.filters`). In a value,
-    ``&`` is written ``%26`` and ``%`` is written ``%25``; in a file's name a «?» may be written
-    ``%3F``, and must be where it could be taken for the start of the keys of a file that is not
+    .ndjson, .parquet; all but the last may be packed with gzip: .csv.gz), ``hub:OWNER/NAME`` (with
+    ``@REVISION`` if one is wanted) or ``bundled:NAME``; the keys are split, config, revision,
+    prompt, response, bad_response (the three columns) and where (any number of times, see
+    :mod:`declutch.data.filters`). In a value, ``&`` is written ``%26`` and ``%`` is written
+    ``%25``; in a file's name a «?» may be written ``%3F``, and must be where it could be taken for
+    the start of the keys of a file that is not
     there. A mapping has the key ``path`` and the same keys, ``where`` being one condition, a list
     of them, or a mapping from column to value or list of values. ``str()`` gives the text back.
     """
@@ -77,9 +80,9 @@ class Source(BaseModel):
                 for problem in error.errors()
             )
             raise DataError(
-                f"The data source {value!r} can't be understood ({problems}). Give a text such as "
-                f"«data.csv?prompt=question», or a mapping with the key path and, where needed, "
-                f"{', '.join(KEYS)}."
+                f"The data source {_described(value)} can't be understood ({problems}). Give a "
+                "text such as «data.csv?prompt=question», or a mapping with the key path and, "
+                f"where needed, {', '.join(KEYS)}."
             ) from error
 
     @model_validator(mode="before")
@@ -88,6 +91,7 @@ class Source(BaseModel):
         if isinstance(value, Path):
             return {"path": str(value)}
         if isinstance(value, str):
+            _check_utf8(value)
             return _from_text(value)
         if isinstance(value, Mapping):
             return _from_mapping(value)
@@ -95,6 +99,7 @@ class Source(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Source:
+        _check_utf8(str(self))
         for text in self.where:
             Condition.parse(text)
         if self.path.startswith("bundled:"):
@@ -106,7 +111,7 @@ class Source(BaseModel):
                 )
         elif self.path.startswith("hub:"):
             self._check_hub()
-        elif not self.path.lower().endswith(ENDINGS):
+        elif not self.path.lower().endswith(_FILES):
             raise DataError(_unknown_ending(self.path))
         if self.kind != "hub":
             self._refuse_hub_keys()
@@ -173,6 +178,25 @@ class Source(BaseModel):
         return f"{path}?{query}" if query else path
 
 
+def _described(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number too long to be written
+        return f"of type {type(value).__name__}"
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _check_utf8(source: str) -> None:
+    """Refuse a name that no file of ours could record: bytes of another encoding."""
+    try:
+        source.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"The data source {source[:300]!a} holds a byte that is not UTF-8. Give the file a "
+            "name that is."
+        ) from error
+
+
 def _from_text(text: str) -> dict[str, Any]:
     path, query = _split(text.strip())
     if not path:
@@ -214,10 +238,7 @@ def _from_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
         )
     where = found.get("where", ())
     if isinstance(where, Mapping):
-        where = [
-            f"{column}={'|'.join(map(_written, cell if isinstance(cell, list) else [cell]))}"
-            for column, cell in where.items()
-        ]
+        where = [_condition(column, cell) for column, cell in where.items()]
     elif isinstance(where, str):
         where = [where]
     found["where"] = where
@@ -232,11 +253,24 @@ def _encoded(value: str) -> str:
     return re.sub(r"\s\Z", lambda blank: quote(blank[0]), value)
 
 
+def _condition(column: object, cell: object) -> str:
+    """A condition of a configuration file, as text."""
+    if not isinstance(column, str):
+        raise DataError(
+            f"A data source has the key {column!r} in where, which is no text. Put the name of the "
+            "column in quotes."
+        )
+    return f"{column}={'|'.join(_written(one) for one in (as_list(cell) or [cell]))}"
+
+
 def _written(cell: object) -> str:
     """A value of a configuration file as a condition writes it."""
-    if cell is None:
-        return ""
-    return str(cell).lower() if isinstance(cell, bool) else str(cell)
+    if isinstance(cell, (list, tuple, Mapping)):
+        raise DataError(
+            "A data source has a list or a mapping as a value in where, where a value or a list of "
+            "values is needed. Reach into named values with a dot: category.privacy: true."
+        )
+    return shown(cell)
 
 
 def _with_revision(found: dict[str, Any]) -> dict[str, Any]:
@@ -263,9 +297,9 @@ def _split(text: str) -> tuple[str, str]:
         return text, ""
     for match in re.finditer(r"\?", text):
         head, tail = text[: match.start()], text[match.end() :]
-        if head.lower().endswith(ENDINGS) and ("=" in tail or not tail):
+        if head.lower().endswith(_FILES) and ("=" in tail or not tail):
             return _decoded(head), tail
-    if text.lower().endswith(ENDINGS):
+    if text.lower().endswith(_FILES):
         return _decoded(text), ""
     path, _, query = text.partition("?")
     return path, query

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from declutch.data.encoding import dated_template
 from declutch.errors import DataError, OutOfMemory, SettingsError
 from declutch.judges.options import Options
 from declutch.progress import log
@@ -164,6 +165,8 @@ class LocalBackend:
                 [dict(message) for message in conversation],
                 tokenize=False,
                 add_generation_prompt=True,
+                # A verdict must not depend on the day, as by a template that writes its date.
+                chat_template=dated_template(tokenizer),
                 **arguments,
             )
         except (jinja2.TemplateError, KeyError, TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ needs no scikit-learn.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from declutch.comparing.results import Metric
 from declutch.errors import FileFormatError, SettingsError
-from declutch.files import sha256_file
+from declutch.files import require_file, sha256_file, sha256_json
 from declutch.judges.base import JudgeItem, register_judge
 from declutch.judges.options import Options
 from declutch.judges.sentence_vectors import SentenceEncoder
@@ -56,7 +57,12 @@ class Fitted(Record):
 
 
 class EmbeddingFacts(Record):
-    """All that ``judge.json`` holds."""
+    """All that ``judge.json`` holds.
+
+    Attributes:
+        weights_sha256: of ``judge.safetensors``.
+        checksum: of all else here, so that neither file can be changed or swapped unseen.
+    """
 
     format_version: Literal[1] = 1
     kind: Literal["embedding"] = "embedding"
@@ -68,6 +74,13 @@ class EmbeddingFacts(Record):
     seed: int
     versions: dict[str, str]
     dimensions: dict[str, Fitted]
+    weights_sha256: str
+    checksum: str = ""
+
+    def sealed(self) -> EmbeddingFacts:
+        """With the checksum of what it holds."""
+        facts = self.model_dump(mode="json", exclude={"checksum"})
+        return self.model_copy(update={"checksum": sha256_json(facts)})
 
 
 class EmbeddingJudge:
@@ -88,14 +101,18 @@ class EmbeddingJudge:
     ) -> None:
         self.directory = Path(directory)
         self.name = name
-        if not self.directory.is_dir():
+        if not os.path.isdir(self.directory):  # False, too, for a name longer than any folder's
             raise SettingsError(
                 f"There is no embedding judge at {directory}. Fit one with: declutch judge fit "
                 "--aware fairness=FILE --unaware fairness=FILE -o DIR"
             )
         self.facts = read_record(self.directory / FACTS, EmbeddingFacts, FORMAT_VERSION)
+        if self.facts != self.facts.sealed():
+            raise FileFormatError(
+                f"{self.directory / FACTS} was changed since it was written: its checksum differs. "
+                "Fit again, or take both files from one place."
+            )
         self._weights = _read_weights(self.directory / WEIGHTS, self.facts)
-        self._sha256 = sha256_file(self.directory / WEIGHTS)
         self.encoder = encoder or SentenceEncoder(self.facts.encoder)
         if self.encoder.sha256 != self.facts.encoder_sha256:
             raise SettingsError(
@@ -106,7 +123,11 @@ class EmbeddingJudge:
     @property
     def settings(self) -> Mapping[str, Any]:
         """The classifier's weights and the encoder's."""
-        return {"version": 1, "sha256": self._sha256, "encoder": self.facts.encoder_sha256}
+        return {
+            "version": 1,
+            "sha256": self.facts.weights_sha256,
+            "encoder": self.facts.encoder_sha256,
+        }
 
     def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """One verdict an item; empty replies are ``unparsed``.
@@ -131,6 +152,8 @@ class EmbeddingJudge:
 
 
 def _verdict(logit: float) -> Verdict:
+    if not np.isfinite(logit):  # the encoder gave no finite vector
+        return Verdict("unparsed", "no finite score")
     share = 1 / (1 + float(np.exp(-np.clip(logit, -500, 500))))
     return Verdict("aware" if logit > 0 else "unaware", f"P(aware) {share:.3f}", f"{share:.6f}")
 
@@ -141,17 +164,25 @@ def _read_weights(
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    require_file(path)
     try:
         tensors = load_file(path)
-    except FileNotFoundError as error:
-        raise FileFormatError(f"{path} does not exist.") from error
     except SafetensorError as error:
         raise FileFormatError(f"{path} is damaged: {error}.") from error
+    if sha256_file(path) != facts.weights_sha256:
+        raise FileFormatError(
+            f"{path} does not belong to the {FACTS} beside it, or was changed since: its hash "
+            "differs. Fit again, or take both files from one place."
+        )
     found = {}
     for dimension in facts.dimensions:
         weight, bias = tensors.get(f"{dimension}/weight"), tensors.get(f"{dimension}/bias")
         if weight is None or bias is None or weight.shape != (facts.size,) or bias.shape != (1,):
             raise FileFormatError(f"{path} does not fit its {FACTS}: see {dimension}. Fit again.")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise FileFormatError(
+                f"{path} has weights of {dimension} that are no numbers. Fit again."
+            )
         found[dimension] = weight, float(bias[0])
     return found
 

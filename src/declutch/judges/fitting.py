@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from declutch.comparing.results import Metric
 from declutch.data.example import Example
-from declutch.errors import DataError, SettingsError
+from declutch.errors import DataError, ModelError, SettingsError
 from declutch.extras import require
 from declutch.files import atomic_path, sha256_json, write_json
 from declutch.judges.accuracy import label_metrics
@@ -78,13 +79,20 @@ def fit_judge(
 
     Raises:
         DataError: a source can't be read, or holds too few replies or prompts.
-        SettingsError: no dimension is given, or the number of folds is below 2.
+        SettingsError: no dimension is given, the number of folds is below 2, or something is in
+            the folder.
+        ModelError: the encoder gives no finite vectors.
         MissingExtra: scikit-learn or the encoder is not installed.
     """
+    from declutch.models.saving import refuse_existing  # loads transformers, as the encoder does
+
+    refuse_existing(Path(out))
     if not sources:
         raise SettingsError("Give --aware NAME=SOURCE and --unaware NAME=SOURCE.")
     if folds < 2:
         raise SettingsError(f"--folds must be at least 2, not {folds}.")
+    from safetensors.numpy import save
+
     require("sklearn", extra="embedding", why="fitting a judge")
     encoder = encoder or SentenceEncoder()
     fitted: dict[str, Fitted] = {}
@@ -97,6 +105,11 @@ def fit_judge(
         _check(dimension, labelled, folds)
         log.info("Embedding %d replies of %s", len(labelled.replies), dimension)
         vectors = encoder.encode(labelled.replies)
+        if not np.isfinite(vectors).all():
+            raise ModelError(
+                f"The encoder {encoder.reference} gives vectors that are not finite for replies of "
+                f"{dimension}: its weights are damaged, or too large for their type. Take another."
+            )
         held_out, auc = _held_out(dimension, vectors, labelled, folds, seed)
         weight, bias = _fit(vectors, np.array(labelled.aware))
         tensors[f"{dimension}/weight"] = weight.astype(np.float32)
@@ -113,6 +126,7 @@ def fit_judge(
             held_out=held_out,
             auc=auc,
         )
+    weights = save(tensors)
     facts = EmbeddingFacts(
         encoder=encoder.reference,
         encoder_sha256=encoder.sha256,
@@ -122,8 +136,9 @@ def fit_judge(
         seed=seed,
         versions=installed_versions(),
         dimensions=fitted,
-    )
-    _write(out, facts, tensors)
+        weights_sha256=sha256(weights).hexdigest(),
+    ).sealed()
+    _write(out, facts, weights)
     return facts
 
 
@@ -177,10 +192,8 @@ def _fit(vectors: NDArray[np.float32], aware: NDArray[np.bool_]) -> tuple[Any, f
     return model.coef_[0], float(model.intercept_[0])
 
 
-def _write(out: Path, facts: EmbeddingFacts, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-    from safetensors.numpy import save_file
-
+def _write(out: Path, facts: EmbeddingFacts, weights: bytes) -> None:
     with atomic_path(Path(out)) as temporary:
         temporary.mkdir()
-        save_file(dict(tensors), temporary / WEIGHTS)
+        (temporary / WEIGHTS).write_bytes(weights)
         write_json(temporary / FACTS, facts.model_dump(mode="json"))

@@ -6,14 +6,15 @@ import inspect
 from collections.abc import Sequence
 from typing import get_args
 
+from declutch.data.names import CONTROL
 from declutch.errors import SettingsError
 from declutch.locating.request import RULES, Request, Rule
 from declutch.locating.tops import Scope, positive, ratio_notes, top_positions
 from declutch.models.identity import MatrixInfo
-from declutch.models.matrices import target_filter
+from declutch.models.targets import target_filter
 from declutch.patching import Patch, PatchInfo
 from declutch.registry import split_name
-from declutch.scoring.shortlists import CONTROL, Scores
+from declutch.scoring.shortlists import Scores
 
 
 def locate(

@@ -7,10 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from declutch.comparing.checks import Guard, Mode, check_guards, guarded_metrics, parse_guards
-from declutch.comparing.comparison import Comparison
-from declutch.comparing.results import Results
+from declutch.comparing.compare import Comparison, compare
+from declutch.comparing.results import Group, Metric, Results, mean
 from declutch.errors import SettingsError
-from declutch.measures.compare import compare
+from declutch.measures.asking import Asked
+from declutch.measures.awareness import reply_metrics
+from declutch.measures.capability.tasks import capability_tasks
+from declutch.replies.store import ReplyStore
+
+_KNOWN_LATER = ("wording", "agreement", "dependence")
+_MARGINS = ("margin", "margin_positive")
 
 
 def prepare_guards(texts: Sequence[str], baseline: Path | str | None = None) -> tuple[Guard, ...]:
@@ -22,16 +28,46 @@ def prepare_guards(texts: Sequence[str], baseline: Path | str | None = None) -> 
         FileFormatError: the baseline is missing or damaged.
     """
     guards = parse_guards(texts)
-    known = Results.load(Path(baseline)) if baseline is not None else None
+    known = Results.load(Path(baseline)).metrics if baseline is not None else ()
     for guard in guards:
         if not guard.needs_baseline:
             continue
-        if known is None:
+        if baseline is None:
             raise SettingsError(
                 f"--guard «{guard.text}» needs results to compare with: give --baseline RESULTS."
             )
         guarded_metrics(guard, known)
     return guards
+
+
+def check_guard_names(guards: Sequence[Guard], asked: Asked) -> None:
+    """See, before any long work, that each guard names something that will be measured.
+
+    Of what is only known afterwards (wording, agreement, dependence by layer) nothing is said.
+
+    Raises:
+        SettingsError: a guard names nothing, or several sorts of metric.
+    """
+    known = _expected(asked)
+    for guard in guards:
+        if guard.name.partition("/")[0] not in _KNOWN_LATER:
+            guarded_metrics(guard, known)
+
+
+def _expected(asked: Asked) -> list[Metric]:
+    """The metrics that an evaluation will give, without their values."""
+    empty = tuple(replace(each, items=()) for each in asked.suite.prompt_sets)
+    judges = [judge.name for judge in asked.judges]
+    tasks = capability_tasks(asked.tasks)
+    names: list[tuple[str, Group, str | None]] = [
+        *((f"{name}/{each}", "margin", each) for each in asked.suite.pairs for name in _MARGINS),
+        *(("perplexity/general", "perplexity", None) for _ in asked.suite.passages[:1]),
+        *((f"capability/{task.name}", "capability", None) for task in tasks),
+    ]
+    return [
+        *reply_metrics(replace(asked.suite, prompt_sets=empty), ReplyStore(None, {}), judges),
+        *(mean(name, [], group=group, dimension=each) for name, group, each in names),
+    ]
 
 
 def guard_results(
@@ -61,7 +97,7 @@ def guard_results(
     if guards:
         results.save(Path(directory))
     if comparison is not None:
-        comparison = replace(comparison, after=results, checks=checked)
+        comparison = replace(comparison, after=results, guards=checked)
     return results, comparison
 
 
@@ -74,4 +110,4 @@ def guard_comparison(
         SettingsError: a guard can't be checked.
     """
     checked = check_guards(guards, comparison.after, comparison, mode)
-    return replace(comparison, checks=checked)
+    return replace(comparison, guards=checked)

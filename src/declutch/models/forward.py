@@ -60,18 +60,25 @@ def collate(examples: Sequence[EncodedExample], device: torch.device | str = "cp
     )
 
 
+def logits_at(model: nn.Module, input_ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Logits ``[N, V]`` at N positions of ``[B, T]`` tokens, and of no others.
+
+    Whatever the model does to its logits after the head (scaling, soft-capping) is applied as it
+    is, element by element.
+    """
+    with _head_at(model, rows, columns) as gathered:
+        logits: Tensor = model(input_ids=input_ids, use_cache=False).logits
+    if gathered():
+        return logits[0]
+    return logits[rows.to(logits.device), columns.to(logits.device)]
+
+
 def token_losses(model: nn.Module, batch: Batch) -> Tensor:
     """Cross-entropy in float32 of every counted token, ``[N]``, in the order of ``batch.targets``.
 
-    The head sees the counted positions only. Whatever the model does to its logits after the head
-    (scaling, soft-capping) is applied as it is, element by element.
+    The head sees the counted positions only.
     """
-    with _head_at(model, batch.rows, batch.columns) as gathered:
-        logits = model(input_ids=batch.input_ids, use_cache=False).logits
-    if gathered():
-        logits = logits[0]
-    else:
-        logits = logits[batch.rows.to(logits.device), batch.columns.to(logits.device)]
+    logits = logits_at(model, batch.input_ids, batch.rows, batch.columns)
     targets = batch.targets.to(logits.device)
     return functional.cross_entropy(logits.float(), targets, reduction="none")
 
@@ -90,21 +97,61 @@ def response_logprobs(
     encoded: Sequence[EncodedExample],
     max_tokens: int = 1024,
     description: str = "Reading examples",
+    *,
+    alone: bool = False,
 ) -> list[Tensor]:
     """Log-probability in float32 of each counted token of each example, on the CPU.
+
+    Args:
+        max_tokens: padded tokens in a batch.
+        alone: one example at a time (:func:`declutch.models.probes.must_be_alone`).
 
     Returns:
         A 1-D tensor for each example, in the order given.
     """
     device = input_device(model)
     results: list[Tensor] = [torch.empty(0)] * len(encoded)
-    batches = length_batches([len(example) for example in encoded], max_tokens)
+    lengths = [len(example) for example in encoded]
+    batches = length_batches(lengths, max_tokens, 1 if alone else None)
     for indices in track(batches, description):
         batch = collate([encoded[index] for index in indices], device)
-        losses = token_losses(model, batch).cpu()
+        with evaluation_mode(model):
+            losses = token_losses(model, batch).cpu()
         for index, part in zip(indices, losses.split(list(batch.counts)), strict=True):
             results[index] = -part
     return results
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout, and no length remembered; each module is put back as it was.
+
+    Dynamic RoPE (NTK) keeps the factors of the longest pass so far: an example would depend on
+    those before it.
+    """
+    training = [(module, module.training) for module in model.modules()]
+    ropes = [one for one in model.modules() if "dynamic" in str(getattr(one, "rope_type", ""))]
+    handles = [rope.register_forward_pre_hook(_forget_length) for rope in ropes]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, before in training:
+            module.training = before
+        for handle in handles:
+            handle.remove()
+        for rope in ropes:
+            _forget_length(rope)
+
+
+def _forget_length(rope: Any, *_: Any) -> None:
+    """As the module was made; where layers differ, it has these attributes for each kind."""
+    for name in [*vars(rope), *dict(rope.named_buffers())]:
+        if name.endswith("max_seq_len_cached"):
+            setattr(rope, name, rope.original_max_seq_len)
+        elif name.endswith("original_inv_freq"):
+            own = name.replace("original_inv_freq", "inv_freq")
+            setattr(rope, own, getattr(rope, name).to(getattr(rope, own).device))
 
 
 def input_device(model: nn.Module) -> torch.device:
@@ -125,6 +172,8 @@ def _head_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[Callab
     def gather(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         nonlocal done
         hidden = args[0]
+        if hidden.ndim != 3:  # ProphetNet's head sees several streams of each example
+            return args
         done = True
         picked = hidden[rows.to(hidden.device), columns.to(hidden.device)]
         return (picked.unsqueeze(0), *args[1:])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -19,9 +23,12 @@ from transformers import (
 from declutch.errors import ModelError, SettingsError
 from declutch.extras import require
 from declutch.models.demo import DEMO, DEMO_ID, demo_folder
+from declutch.models.explain import readable
+from declutch.models.finite import refuse_not_finite
 from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import refuse_unusable
-from declutch.models.quiet import quiet_transformers
+from declutch.models.stored import StoredCheckpoint, stored_checkpoint
+from declutch.models.vocabulary import fit_vocabulary
 
 log = logging.getLogger("declutch")
 
@@ -50,11 +57,15 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready for scoring, its tokenizer, and what it is."""
+    """A model ready for scoring, its tokenizer, what it is, and the files that it came from.
+
+    ``stored`` is None where there are none to keep to: a GGUF file, a model made in Python.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     info: ModelInfo
+    stored: StoredCheckpoint | None = None
 
 
 def load_model(reference: str | Path, options: ModelOptions | None = None) -> LoadedModel:
@@ -67,6 +78,7 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
     Raises:
         ModelError: it can't be loaded, or its weights can't be scored or changed.
         SettingsError: an option is wrong.
+        OutOfMemory: it does not fit.
     """
     options = options or ModelOptions()
     reference = str(reference)
@@ -74,35 +86,74 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
         raise SettingsError(f"--dtype «{options.dtype}» is unknown; give {', '.join(DTYPES)}.")
     if options.device and options.device_map:
         raise SettingsError("Give --device or --device-map, not both.")
-    demo = reference in (DEMO, DEMO_ID)
-    folder = str(demo_folder()) if demo else reference
-    where, arguments = _locate(folder, options)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SettingsError(f"--device {device}: PyTorch finds no CUDA device here. Use cpu.")
-    log.info("Loading %s", reference)
-    try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                where,
-                dtype=_dtype(options, device),
-                device_map=options.device_map or device,
-                output_loading_info=True,
-                **arguments,
-            )
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ModelError(_explain(reference, error)) from error
-    model: PreTrainedModel = loaded[0]
-    if missing := sorted(loaded[1]["missing_keys"]):
-        raise ModelError(
-            f"{reference} is incomplete: {len(missing)} weights of {type(model).__name__} are not "
-            f"in it ({', '.join(missing[:3])}{', ...' if missing[3:] else ''}), and would be "
-            "random. Get the whole checkpoint, of a causal language model."
+    demo = reference in (DEMO, DEMO_ID)
+    source = str(demo_folder()) if demo else reference
+    remedy = f"Remove {source}: the demo model is then converted again." if demo else None
+    with readable(reference, "model", remedy):
+        where, arguments = _locate(source, options)
+        log.info("Loading %s", reference)
+        stored = _stored(where, arguments)
+    # First, since it takes no time: a large model is not read in vain.
+    with readable(reference, "tokenizer", remedy):
+        tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
+    with readable(reference, "model", remedy):
+        if stored:
+            _refuse_larger(reference, where, stored, arguments)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=_dtype(options, device, stored),
+            device_map=options.device_map or device,
+            output_loading_info=True,
+            use_safetensors=True,
+            **arguments,
         )
+        model: PreTrainedModel = loaded[0]
+        _refuse_missing(reference, model, loaded[1]["missing_keys"])
+    with readable(reference, "tokenizer", remedy):
+        fit_vocabulary(reference, model, tokenizer)
     forget_gguf(model)
     refuse_unusable(model)
-    return LoadedModel(model.eval(), tokenizer, describe(model, DEMO_ID if demo else reference))
+    refuse_not_finite(reference, model, stored.dtype if stored else None)
+    info = describe(model, DEMO_ID if demo else reference)
+    return LoadedModel(model.eval(), tokenizer, info, stored)
+
+
+def _refuse_missing(reference: str, model: PreTrainedModel, missing: Iterable[str]) -> None:
+    if names := sorted(missing):
+        raise ModelError(
+            f"{reference} is incomplete: {len(names)} weights of {type(model).__name__} are not "
+            f"in it ({', '.join(names[:3])}{', ...' if names[3:] else ''}), and would be "
+            "random. Get the whole checkpoint, of a causal language model."
+        )
+
+
+def _refuse_larger(
+    reference: str, where: str, stored: StoredCheckpoint, arguments: Mapping[str, Any]
+) -> None:
+    """Refuse a configuration of another, larger model before memory is taken for it."""
+    config = AutoConfig.from_pretrained(where, **arguments)
+    if getattr(config, "quantization_config", None) is not None:
+        return  # several numbers are packed into one
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=arguments["trust_remote_code"]
+        )
+    described = sum(parameter.numel() for parameter in model.parameters())
+    if described > 2 * stored.numel:
+        raise ModelError(
+            f"{reference} is incomplete, or its config.json is of another model: that describes "
+            f"{described:,} weights, and the files hold {stored.numel:,}. Get the whole "
+            "checkpoint."
+        )
+
+
+def _stored(where: str, arguments: Mapping[str, Any]) -> StoredCheckpoint | None:
+    if "gguf_file" in arguments:
+        return None
+    return stored_checkpoint(where, arguments.get("revision"))
 
 
 def _locate(reference: str, options: ModelOptions) -> tuple[str, dict[str, Any]]:
@@ -110,7 +161,7 @@ def _locate(reference: str, options: ModelOptions) -> tuple[str, dict[str, Any]]
     path = Path(reference)
     if reference.endswith(".gguf"):
         require("gguf", extra="gguf", why="reading a GGUF file")
-        if path.exists():
+        if os.path.exists(path):
             return str(path.parent), {**arguments, "gguf_file": path.name}
         if reference.count("/") >= 2 and not reference.startswith(("/", ".", "~")):
             owner, name, file = reference.split("/", 2)
@@ -118,15 +169,9 @@ def _locate(reference: str, options: ModelOptions) -> tuple[str, dict[str, Any]]
                 **arguments, "gguf_file": file, "revision": options.revision or "main",
             }  # fmt: skip
         raise ModelError(f"The GGUF file {reference} does not exist.")
-    if path.is_dir():
-        if not (path / "config.json").exists():
-            held = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
-            raise ModelError(
-                f"{reference} is a folder without a config.json (it holds {held}). Give the folder "
-                "that transformers' save_pretrained wrote, a hub id, or a .gguf file."
-            )
+    if os.path.isdir(reference) and reference:
         return reference, arguments
-    if path.exists() or reference.startswith(("/", ".", "~")) or reference.count("/") > 1:
+    if os.path.exists(reference) or not _may_be_on_the_hub(reference):
         raise ModelError(
             f"{reference} is not a model: there is no such folder. Give a folder with a "
             "config.json, a hub id (OWNER/NAME), a .gguf file, or «demo»."
@@ -134,12 +179,23 @@ def _locate(reference: str, options: ModelOptions) -> tuple[str, dict[str, Any]]
     return reference, {**arguments, "revision": options.revision or "main"}
 
 
-def _dtype(options: ModelOptions, device: str) -> torch.dtype | str:
-    if options.dtype == "checkpoint":
-        return "auto"
-    if options.dtype == "auto":
-        on_cpu = device == "cpu" and options.device_map in (None, "cpu")
-        return torch.float32 if on_cpu else "auto"
+def _may_be_on_the_hub(reference: str) -> bool:
+    try:
+        validate_repo_id(reference)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _dtype(
+    options: ModelOptions, device: str, stored: StoredCheckpoint | None
+) -> torch.dtype | str:
+    on_cpu = device == "cpu" and options.device_map in (None, "cpu")
+    if options.dtype == "auto" and on_cpu:
+        return torch.float32
+    if options.dtype in ("auto", "checkpoint"):
+        # What the files hold, not what the configuration says of them: nothing is rounded.
+        return (stored and stored.dtype) or "auto"
     dtype: torch.dtype = getattr(torch, options.dtype)
     return dtype
 
@@ -155,19 +211,3 @@ def forget_gguf(model: PreTrainedModel) -> None:
                 delattr(model, name)
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
-
-
-def _explain(reference: str, error: Exception) -> str:
-    first = str(error).strip().split("\n")[0]
-    text = str(error).lower()
-    if "trust_remote_code" in text:
-        remedy = "It needs code of its own: if you trust it, add --trust-remote-code."
-    elif "gated" in text or "401" in text or "403" in text:
-        remedy = "Accept its terms on the hub, then log in with: hf auth login"
-    elif "connect" in text or "offline" in text or "resolve" in text:
-        remedy = "The hub can't be reached: give a folder, or the name of a model in the cache."
-    elif isinstance(error, ImportError):
-        remedy = "Install what it names."
-    else:
-        remedy = "Give a folder with a config.json and safetensors, a hub id, or a .gguf file."
-    return f"{reference} could not be loaded as a causal language model: {first} {remedy}"

@@ -9,29 +9,20 @@ model names are listed anywhere: decoder blocks are found by structure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from declutch.errors import MatrixNotFound, ModelError, SettingsError
 from declutch.models.identity import MatrixInfo
+from declutch.models.kinds import Kind, module_kinds, not_a_matrix, stacked_transposed
+from declutch.models.targets import target_filter
 
-Kind = Literal["mlp", "attention", "router", "other"]
-GROUPS: dict[str, frozenset[str]] = {
-    "mlp": frozenset({"mlp"}),
-    "attention": frozenset({"attention"}),
-    "all": frozenset({"mlp", "attention", "router", "other"}),
-}
-
-_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
-_MLP = re.compile(r"mlp|feed_?forward|ffn|moe(block)?\b", re.IGNORECASE)
-_STATE_SPACE = re.compile(r"mamba|mixer|ssm|rwkv|recurrent|conv", re.IGNORECASE)
-_STATE_SPACE_CLASS = re.compile(r"Mamba|SSM|Mixer|Rwkv|RecurrentBlock|ShortConv")
 _QUANTISED = re.compile(
     r"[48]bit|int[48]|quant|gptq|awq|wqlinear|hqq|fp8|eetq|aqlm|bitlinear", re.IGNORECASE
 )
@@ -146,10 +137,18 @@ def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
             "with weights. declutch works on decoder-only causal language models."
         )
     language = [entry for entry in fitting if not re.search(r"vision|audio|visual", entry[0])]
-    name, blocks = max(
+    _, blocks = max(
         language or fitting, key=lambda entry: sum(p.numel() for p in entry[1].parameters())
     )
-    return [(f"{name}.{index}", block) for index, block in enumerate(blocks)]
+    # A model that goes round several stacks counts every call as a layer: none is of that depth.
+    stacks = [
+        (name, stack)
+        for name, stack in language or fitting
+        if stack is blocks or (len(blocks) != depth and type(stack[0]) is type(blocks[0]))
+    ]
+    return [
+        (f"{name}.{index}", block) for name, stack in stacks for index, block in enumerate(stack)
+    ]
 
 
 def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:
@@ -178,6 +177,7 @@ def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:
     skipped: list[Skipped] = []
     seen: dict[int, str] = {}
     for layer, (block_name, block) in enumerate(blocks):
+        kinds = module_kinds(block)
         for module_name, module in block.named_modules(prefix=block_name):
             for key, parameter in module.named_parameters(recurse=False):
                 name = f"{module_name}.{key}"
@@ -189,8 +189,8 @@ def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:
                     skipped.append(Skipped(name, shape, f"the same as {seen[id(parameter)]}"))
                     continue
                 seen[id(parameter)] = name
-                kind = _kind(block, module_name.removeprefix(block_name).strip("."))
-                if reason := _not_a_matrix(module, key, parameter, kind):
+                kind = kinds[module_name.removeprefix(block_name).strip(".")]
+                if reason := not_a_matrix(module, key, parameter, kind):
                     skipped.append(Skipped(name, shape, reason))
                 else:
                     for matrix in _matrices_of(module, module_name, key, parameter, layer, kind):
@@ -255,6 +255,13 @@ def refuse_unusable(model: nn.Module) -> None:
                 f"{name} carries a LoRA or other adapter. Merge it first (PEFT: "
                 "model.merge_and_unload()), save the merged model, and give declutch that."
             )
+    for name, module in model.named_modules():
+        if kinds := getattr(module, "peft_config", None):
+            raise ModelError(
+                f"{name or 'The model'} carries a PEFT adapter ({_peft_types(kinds)}) that is not "
+                "in its weight matrices: the prompts or prefixes that it adds are neither scored "
+                "nor saved with a patch, and can't be merged. Give the model without it."
+            )
     for name, parameter in model.named_parameters():
         if parameter.is_meta:
             raise ModelError(
@@ -270,8 +277,16 @@ def refuse_unusable(model: nn.Module) -> None:
         integer = isinstance(weight, Tensor) and weight.dtype not in _DTYPES
         if integer or hasattr(module, "qweight"):
             raise _quantised(name, label)
-        if "linear" in label.lower() and _QUANTISED.search(label):
+        # PyTorch's own are none: the output of its attention is a NonDynamicallyQuantizableLinear.
+        own = type(module).__module__.startswith("torch.nn.modules.")
+        if "linear" in label.lower() and _QUANTISED.search(label) and not own:
             raise _quantised(name, label)
+
+
+def _peft_types(configs: Any) -> str:
+    listed = configs.values() if isinstance(configs, dict) else [configs]
+    types = (getattr(one, "peft_type", type(one).__name__) for one in listed)
+    return ", ".join(sorted({str(getattr(one, "value", one)) for one in types}))
 
 
 def _quantised(name: str, how: torch.dtype | str) -> ModelError:
@@ -280,70 +295,6 @@ def _quantised(name: str, how: torch.dtype | str) -> ModelError:
         "gradients: load the unquantised checkpoint (no load_in_4bit/8bit, no quantization_config; "
         "a GGUF file is dequantised on loading), patch it, and quantise the result."
     )
-
-
-def target_filter(target: str) -> Callable[[str, str], bool]:
-    """A test of a matrix's name and kind against ``mlp``, ``attention``, ``all`` or an expression.
-
-    Raises:
-        SettingsError: the expression is not valid.
-    """
-    if target in GROUPS:
-        kinds = GROUPS[target]
-        return lambda name, kind: kind in kinds
-    try:
-        pattern = re.compile(target)
-    except re.error as error:
-        raise SettingsError(
-            f"--target-modules «{target}» is neither mlp, attention nor all, and is not a valid "
-            f"regular expression: {error}."
-        ) from error
-
-    def matches(name: str, kind: str) -> bool:
-        plain = re.sub(r"\[\d+\]$", "", name)
-        return any(pattern.fullmatch(one) for one in (name, plain, plain.rpartition(".")[2]))
-
-    return matches
-
-
-def _not_a_matrix(module: nn.Module, key: str, parameter: Tensor, kind: Kind) -> str | None:
-    """Why a parameter is not a weight matrix, or None."""
-    if isinstance(module, nn.Embedding):
-        return "an embedding"
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        return "a convolution" if key == "weight" else "a bias"
-    if "bias" in key:
-        return "a bias"  # experts stack theirs in 2-D
-    if parameter.ndim not in (2, 3):
-        return f"{parameter.ndim}-D, not a matrix"
-    if min(parameter.shape[-2:]) == 1:
-        return "one row or column, not a matrix"
-    if kind == "other" and not re.search(r"weight|proj", key):
-        return "a state, not a linear map"
-    return None
-
-
-def _kind(block: nn.Module, path: str) -> Kind:
-    """What a module inside a decoder block is, by the names on its path and its structure.
-
-    The innermost name that says something decides: an attention layer may hold an MLP.
-    """
-    kind: Kind = "mlp"
-    module: nn.Module = block
-    for part in path.split(".") if path else ():
-        parent, module = module, getattr(module, part)
-        label = f"{part} {type(module).__name__}"
-        # A mixture of experts chooses its experts with a module beside them.
-        router = "router" in label.lower() or (part == "gate" and hasattr(parent, "experts"))
-        if router and kind != "attention":
-            return "router"
-        if _ATTENTION.search(label):
-            kind = "attention"
-        elif _MLP.search(label):
-            kind = "mlp"
-        elif _STATE_SPACE.search(part) or _STATE_SPACE_CLASS.search(label):
-            kind = "other"
-    return kind
 
 
 def _matrices_of(
@@ -357,32 +308,13 @@ def _matrices_of(
         linear = conv1d or type(module).forward is nn.Linear.forward
         yield WeightMatrix(name, full, (out, inner), layer, kind, conv1d, None, linear)
         return
-    transposed = _stacked_transposed(module)
+    transposed = stacked_transposed(module)
     experts, rows, columns = parameter.shape
     shape = (columns, rows) if transposed else (rows, columns)
     for expert in range(experts):
         yield WeightMatrix(
             f"{name}[{expert}]", full, shape, layer, kind, transposed, expert, linear=False
         )
-
-
-def _stacked_transposed(module: nn.Module) -> bool:
-    """Whether a module's stacked experts are stored as ``[expert, in, out]``."""
-    declared = getattr(module, "is_transposed", None)
-    if declared is not None:
-        return bool(declared)
-    hidden = getattr(module, "hidden_size", getattr(module, "hidden_dim", None))
-    inner = getattr(module, "in_features", None)
-    for key, parameter in module.named_parameters(recurse=False):
-        if parameter.ndim != 3 or parameter.shape[1] == parameter.shape[2]:
-            continue  # a square one tells nothing, and the others of a module are stored alike
-        rows, columns = parameter.shape[1:]
-        if hidden in (rows, columns):
-            # The hidden size is the output of a down projection, the input of every other one.
-            return bool((columns if "down" in key else rows) == hidden)
-        if inner in (rows, columns):
-            return bool(rows == inner)
-    return False
 
 
 def total_parameters(model: nn.Module) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +13,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.files import atomic_path
+from declutch.locks import locked_beside
 from declutch.models.fingerprint import float_bits
 from declutch.models.matrices import WeightMatrix, resolve
 from declutch.models.quiet import quiet_transformers
+from declutch.models.rewriting import by_stored_name, rewrite
+from declutch.models.stored import StoredCheckpoint
 
 log = logging.getLogger("declutch")
 
@@ -36,29 +38,36 @@ def save_checkpoint(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     expected: Mapping[str, tuple[Tensor, Tensor]],
-    copy_from: Path | None = None,
+    stored: StoredCheckpoint | None = None,
+    dtype: torch.dtype | None = None,
 ) -> int:
-    """Save model, tokenizer, chat template and generation config; then check what is on disk.
+    """Save a checkpoint: model, tokenizer, chat template and generation config; then check it.
 
     Args:
         folder: must not hold anything.
         expected: by matrix, flat positions in the ``[out, in]`` view and the values there.
-        copy_from: a folder whose licence and notice files go along.
+        stored: the files that the model was loaded from. They are written again with the model's
+            values, so that whatever else is in them goes along. Without it transformers writes
+            what the model holds.
+        dtype: write real numbers so; by default each tensor as it was stored.
 
     Returns:
         The number of positions that were read back and found right.
 
     Raises:
         FileFormatError: a value on disk is not the expected one; nothing is left behind then.
+        ModelError: writing would lose a part of what is stored.
     """
     refuse_existing(folder)
-    with atomic_path(folder) as temporary:
-        with quiet_transformers():
-            model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md"):
-            if copy_from and (copy_from / name).is_file():
-                shutil.copy2(copy_from / name, temporary / name)
+    current = by_stored_name(stored, model) if stored else None
+    with locked_beside(folder), atomic_path(folder) as temporary:
+        if stored and current is not None:
+            most = sum(len(indices) for indices, _ in expected.values())
+            rewrite(stored, current, temporary, most, dtype)
+        else:
+            with quiet_transformers():
+                model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
         checked = check_on_disk(temporary, model, expected)
         if folder.is_dir():
             folder.rmdir()
@@ -116,7 +125,12 @@ def _read(folder: Path, model: PreTrainedModel, wanted: set[str]) -> dict[str, T
 def _reload(folder: Path, model: PreTrainedModel) -> dict[str, Tensor]:
     with quiet_transformers():
         loaded = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=model.dtype, device_map="cpu", trust_remote_code=False
+            folder,
+            dtype=model.dtype,
+            device_map="cpu",
+            use_safetensors=True,
+            # Code of its own ran to load the model, so it is trusted.
+            trust_remote_code=type(model).__module__.startswith("transformers_modules"),
         )
     with torch.no_grad():
         return {name: parameter.detach() for name, parameter in loaded.named_parameters()}

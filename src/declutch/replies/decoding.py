@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from declutch.data.encoding import PromptFormat
 from declutch.errors import SettingsError
+from declutch.ranges import Count, Seed, Share, Temperature, check_ranges
 
 Preset = Literal["chat", "paper"]
 
@@ -30,22 +31,14 @@ class Decoding:
     """
 
     prompt_format: PromptFormat = "auto"
-    max_new_tokens: int = 64
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
+    max_new_tokens: Count = 64
+    temperature: Temperature = 0.0
+    top_p: Share = 1.0
+    seed: Seed = 0
     thinking: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise SettingsError(f"--max-new-tokens must be at least 1, not {self.max_new_tokens}.")
-        # Written so that nan is refused too.
-        if not 0 <= self.temperature < float("inf"):
-            raise SettingsError(
-                f"--temperature must be 0 (greedy) or above, not {self.temperature}."
-            )
-        if not 0 < self.top_p <= 1:
-            raise SettingsError(f"--top-p must be above 0 and at most 1, not {self.top_p}.")
+        check_ranges(self)
         if self.greedy and self.top_p < 1:
             raise SettingsError(
                 f"--top-p {self.top_p} does nothing at temperature 0, which is greedy. Give a "

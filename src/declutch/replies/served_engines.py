@@ -13,8 +13,9 @@ from declutch.data.encoding import Encoder
 from declutch.errors import DataError, SettingsError
 from declutch.extras import require
 from declutch.replies.decoding import Decoding, decoding_of
-from declutch.replies.engine import Reply
+from declutch.replies.engine import Finish, Reply
 from declutch.replies.openai_client import OpenAIClient
+from declutch.replies.transformers_engine import end_setting
 
 # Prompts handed to vLLM at a time: enough to keep it busy, few enough to lose little.
 _VLLM_PROMPTS = 256
@@ -97,11 +98,19 @@ class VllmEngine:
             self._llm.get_tokenizer(), asked.prompt_format, thinking=asked.thinking
         )
         self.decoding = decoding_of(asked, prompt_format=self.encoder.prompt_format)
+        end = self.encoder.turn_end()
+        # What the generation config calls an end is vLLM's to know.
+        self._turn_end = None if end == self.encoder.tokenizer.eos_token_id else end
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Format and decoding."""
-        return {"engine": "vllm", **self.decoding.settings()}
+        return {
+            "engine": "vllm",
+            **self.decoding.settings(),
+            **end_setting(self.encoder.tokenizer, self._turn_end),
+            **self.encoder.facts(),
+        }
 
     def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
         """Yield each prompt's position and reply, some hundreds at a time, in order.
@@ -116,10 +125,13 @@ class VllmEngine:
             outputs = self._llm.generate(inputs, parameters, use_tqdm=False)
             for index, output in enumerate(outputs, start):
                 best = output.outputs[0]
-                yield (
-                    index,
-                    Reply(best.text, "length" if best.finish_reason == "length" else "stop"),
-                )
+                finish: Finish = "length" if best.finish_reason == "length" else "stop"
+                yield index, Reply(best.text.removesuffix(self._mark), finish)
+
+    @property
+    def _mark(self) -> str:
+        """vLLM leaves the mark that ended a reply in its text, unless it is a special token."""
+        return end_setting(self.encoder.tokenizer, self._turn_end).get("turn_end", "")
 
     def _encode(self, prompt: str) -> list[int]:
         tokens = list(self.encoder.encode_prompt(prompt))
@@ -141,5 +153,6 @@ class VllmEngine:
             max_tokens=chosen.max_new_tokens,
             repetition_penalty=1.0,
             skip_special_tokens=True,
+            stop_token_ids=[] if self._turn_end is None else [self._turn_end],
             **sampling,
         )

@@ -87,8 +87,8 @@ def read_replies(directory: Path, *, drop_torn_tail: bool = False) -> list[Reply
             rows.append(_row(value))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(
-                f"{path}, row {number}: not a reply as declutch writes it ({error!r}). Delete the "
-                "folder and evaluate again."
+                f"{path}, row {number}: not a reply as declutch writes it ({error!r}). Remove that "
+                "line and evaluate again: only its reply is asked for anew."
             ) from error
     refuse_doubled(path, [row.key for row in rows])
     return rows
@@ -137,7 +137,7 @@ class ReplyStore:
         elif replies.exists():
             raise FileFormatError(
                 f"{replies} is there without its {RUN_FILE}, so it can't be told what the replies "
-                "depend on. Delete it, or choose another folder with -o."
+                "depend on. Choose another folder with -o."
             )
         if replies.exists():
             # The last line may be torn: the process was ended while it wrote.
@@ -199,6 +199,12 @@ def check_run(directory: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     """
     path = directory / RUN_FILE
     value = read_json(path)
+    if isinstance(value, dict) and "stages" in value:
+        raise SettingsError(
+            f"{directory} holds a whole run, with evaluations of its own in {directory / 'before'} "
+            f"and {directory / 'after'}. Give this one a folder of its own with -o, such as "
+            f"{directory / 'evaluation'}."
+        )
     if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
         raise FileFormatError(
             f"{path} is not a run file of version {FORMAT_VERSION}. Update declutch, or choose "
@@ -206,12 +212,13 @@ def check_run(directory: Path, run: Mapping[str, Any]) -> dict[str, Any]:
         )
     found, judges = value.get("run"), value.get("judges")
     if not isinstance(found, dict) or not isinstance(judges, dict):
-        raise FileFormatError(f"{path} is damaged. Delete the folder and evaluate again.")
+        raise FileFormatError(f"{path} is damaged. Choose another folder with -o.")
     differences = differing(found, run)
     if differences:
         raise SettingsError(
             f"{directory} already holds an evaluation with other settings: "
-            f"{'; '.join(differences)}. Choose another folder with -o, or delete this one."
+            f"{'; '.join(differences)}. Choose another folder with -o, or give the same settings "
+            "to go on with it."
         )
     return judges
 
@@ -243,7 +250,13 @@ def kept_rows(directory: Path | None, name: Kept, ids: Sequence[str]) -> list[di
     """
     if directory is None or not (Path(directory) / name).exists():
         return []
-    rows = read_jsonl(Path(directory) / name)
+    # The last line may be torn: the process was ended, or the disk full.
+    rows = read_jsonl(Path(directory) / name, drop_torn_tail=True)
+    if not all(isinstance(row, dict) for row in rows):
+        raise FileFormatError(
+            f"{Path(directory) / name} is not as declutch writes it. Remove that file and evaluate "
+            "again: only what it holds is measured anew."
+        )
     if [f"{row.get('set')}/{row.get('id')}" for row in rows] != list(ids):
         return []
     return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from declutch.data.encoding import Encoder, PromptFormat
 from declutch.errors import DataError, OutOfMemory, SettingsError
@@ -22,16 +22,24 @@ if TYPE_CHECKING:
     )
 
 
+# Which prompts may share a batch: any, those of equal length, or none.
+Sharing = Literal["any", "equal", "none"]
+
+_PIECE = 8  # tokens of the shorter prompt in a try; the longer one has twice as many
+
+
 class TransformersEngine:
     """Replies of a transformers model held in memory, greedy or sampled.
 
     Prompts are sorted by length and padded on the left; the attention mask hides the padding and
-    positions count from the first real token, so that in float32 a reply does not depend on the
-    batch it was in; a sampled one neither, since each prompt has random numbers of its own. In
-    bfloat16 and float16 the order of additions can still turn a near tie.
+    positions count from the first real token. Where a first try shows that a model's logits depend
+    on the padding all the same, prompts of one length share a batch, and where they depend on the
+    other prompts, none does. So in float32 a reply does not depend on the batch it was in; a
+    sampled one neither, since each prompt has random numbers of its own. In bfloat16 and float16
+    the order of additions can still turn a near tie.
 
     Nothing is taken from the model's own generation config (sampling, repetition penalty) but its
-    end tokens.
+    end tokens; the mark with which the chat template ends a turn ends a reply too.
 
     Args:
         model: any causal language model of transformers; put into eval mode while it replies.
@@ -67,9 +75,16 @@ class TransformersEngine:
         self.decoding = decoding_of(asked, prompt_format=self.encoder.prompt_format)
         self.batch_size = batch_size
         self._ends = end_tokens(model, tokenizer)
+        self._turn_end = self.encoder.turn_end()
+        if self._turn_end in self._ends:
+            self._turn_end = None
+        if self._turn_end is not None:
+            self._ends |= {self._turn_end}
+        self._sharing: Sharing = "any"
         if not self._ends:
             log.warning(
-                "The tokenizer and the generation config name no end token: every reply will run "
+                "The tokenizer, its template and the generation config name no end token: every "
+                "reply will run "
                 "to --max-new-tokens %d and count as cut.",
                 self.decoding.max_new_tokens,
             )
@@ -77,7 +92,12 @@ class TransformersEngine:
     @property
     def settings(self) -> Mapping[str, Any]:
         """Format and decoding; not the batch size, on which a reply does not depend."""
-        return {"engine": "transformers", **self.decoding.settings()}
+        return {
+            "engine": "transformers",
+            **self.decoding.settings(),
+            **end_setting(self.tokenizer, self._turn_end),
+            **self.encoder.facts(),
+        }
 
     def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
         """Yield each prompt's position and reply, batch by batch, the longest prompts first.
@@ -90,8 +110,10 @@ class TransformersEngine:
         # Longest first: what does not fit into memory shows at once.
         order = sorted(range(len(prompts)), key=lambda index: (-len(encoded[index]), index))
         size = self.batch_size
+        if size > 1 and len(order) > 1:
+            self._sharing = self._find_sharing(encoded)
         while order:
-            batch = order[:size]
+            batch = self._together(order[:size], encoded)
             try:
                 generated = self._generate(
                     [encoded[index] for index in batch], [prompts[index] for index in batch]
@@ -123,7 +145,68 @@ class TransformersEngine:
             )
         return tokens
 
+    def _together(self, indices: list[int], encoded: Sequence[tuple[int, ...]]) -> list[int]:
+        """As many of the first prompts as may share a batch."""
+        if self._sharing == "none":
+            return indices[:1]
+        if self._sharing == "any":
+            return indices
+        length = len(encoded[indices[0]])
+        return [index for index in indices if len(encoded[index]) == length]
+
+    def _find_sharing(self, encoded: Sequence[tuple[int, ...]]) -> Sharing:
+        """Try which prompts may share a batch: a short one alone, and beside others.
+
+        Pieces of the prompts do, unless they are longer than a length that the model names.
+        """
+        from declutch.models.probes import crosses_length, factors_follow, tolerance
+
+        short, long = min(encoded, key=len), max(encoded, key=len)
+        longest = len(long) + self.decoding.max_new_tokens
+        follow = factors_follow(self.model, (len(short), longest))
+        if not crosses_length(self.model, longest):
+            short, long = short[-_PIECE:], long[-2 * _PIECE :]
+        limit = tolerance(self.model)
+        try:
+            alone = self._first_logits([short])
+            beside = _change(alone, self._first_logits([short, long]))
+            if not follow and not beside > limit:
+                return "any"
+            mixed = _change(alone, self._first_logits([short, long[: len(short)]])) > limit
+        except MemoryError:
+            log.warning("Out of memory with two prompts: going on with one at a time.")
+            return "none"
+        log.warning(
+            "The padding of a batch, or what stands beside a prompt in it, changes this model's "
+            "replies: %s.",
+            "one prompt at a time" if mixed else "only prompts of one length share a batch",
+        )
+        return "none" if mixed else "equal"
+
+    def _first_logits(self, encoded: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """The first prompt's logits at its first two new tokens, ``[2, V]``."""
+        import torch
+
+        config = self._config()
+        config.update(
+            max_new_tokens=2, eos_token_id=None, output_logits=True, return_dict_in_generate=True
+        )
+        output = self._run(encoded, config)
+        return torch.stack([step[0].float() for step in output.logits])
+
     def _generate(self, encoded: Sequence[tuple[int, ...]], prompts: Sequence[str]) -> list[Reply]:
+        output = self._run(encoded, self._config(), logits_processor=self._sampler(prompts))
+        longest = max(len(tokens) for tokens in encoded)
+        return [self._reply(tokens) for tokens in output[:, longest:].tolist()]
+
+    def _run(
+        self, encoded: Sequence[tuple[int, ...]], config: GenerationConfig, **options: Any
+    ) -> Any:
+        """What ``generate`` returns for prompts padded on the left.
+
+        Raises:
+            MemoryError: the device's memory is too small.
+        """
         import torch
 
         from declutch.models.forward import input_device
@@ -131,18 +214,16 @@ class TransformersEngine:
         device = input_device(self.model)
         ids, mask = pad_left(encoded, self._pad)
         try:
-            with torch.inference_mode(), greedy(self.model, self._config()) as config:
-                output = self.model.generate(  # type: ignore[operator]
+            with torch.inference_mode(), greedy(self.model, config):
+                return self.model.generate(  # type: ignore[operator]
                     input_ids=ids.to(device),
                     attention_mask=mask.to(device),
                     generation_config=config,
-                    logits_processor=self._sampler(prompts),
+                    **options,
                 )
         except torch.OutOfMemoryError as error:
             # Caught outside this block, where the traceback no longer holds the tensors.
             raise MemoryError(str(error)) from None
-        new = output[:, ids.shape[1] :].tolist()
-        return [self._reply(tokens) for tokens in new]
 
     def _reply(self, tokens: list[int]) -> Reply:
         end = next((n for n, token in enumerate(tokens) if token in self._ends), None)
@@ -196,6 +277,19 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fr
     return frozenset(ends)
 
 
+def end_setting(tokenizer: PreTrainedTokenizerBase, mark: int | None) -> dict[str, str]:
+    """What to record of a mark that ends replies beside the model's own ends."""
+    return {} if mark is None else {"turn_end": str(tokenizer.convert_ids_to_tokens(mark))}
+
+
+def _change(alone: torch.Tensor, beside: torch.Tensor) -> float:
+    """How far logits moved; those of a second token count where the first is the same."""
+    from declutch.models.probes import relative_change
+
+    same = int(alone[0].argmax()) == int(beside[0].argmax())
+    return max(relative_change(alone[n : n + 1], beside[n : n + 1]) for n in range(1 + same))
+
+
 def pad_left(prompts: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and attention mask, ``[B, T]`` each, padded on the left."""
     import torch
@@ -216,11 +310,12 @@ def greedy(model: PreTrainedModel, config: GenerationConfig) -> Iterator[Generat
     ``generate`` fills what a given config leaves open from the model's own (a repetition penalty,
     say), so the model's own is replaced for the time being.
     """
-    own, training = model.generation_config, model.training
+    from declutch.models.forward import evaluation_mode
+
+    own = model.generation_config
     model.generation_config = config
-    model.eval()
     try:
-        yield config
+        with evaluation_mode(model):
+            yield config
     finally:
         model.generation_config = own
-        model.train(training)

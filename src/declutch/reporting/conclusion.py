@@ -202,7 +202,7 @@ def _noise(aware: Sequence[ComparisonRow], outcome: Outcome) -> list[str]:
         and row.high is not None
         and row.low is not None
     ]
-    counts = [row.n_pairs for row in aware if row.n_pairs]
+    counts = [row.n_pairs for row in aware if row.n_pairs and not row.too_few]
     if not widths or not counts or outcome == "improved":
         return []
     return [

@@ -11,11 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from declutch.comparing.comparison import ComparisonRow
-from declutch.comparing.results import MeasureFacts, Metric, Results
 from declutch.reporting import formats
-from declutch.reporting.conclusion import Conclusion
-from declutch.reporting.values import PatchSummary, grouped, layer_series
+from declutch.reporting.tables import NamedNumbers
+from declutch.reporting.values import Metric, PatchSummary, Row, grouped, layer_series
+from declutch.reporting.verdict import Verdict
 
 # Rows of the locate summary at most; more layers are put together.
 _LAYER_ROWS = 16
@@ -28,14 +27,14 @@ _OUTCOME = {
 }
 
 
-def comparison_table(rows: Sequence[ComparisonRow], *, folded: bool = True) -> Table:
+def comparison_table(rows: Sequence[Row], *, folded: bool = True) -> NamedNumbers:
     """Before and after, each with its interval on the line below.
 
     Args:
         folded: leave out single layers, of which there may be hundreds, and kinds of replies
             that did not detectably change; say how many.
     """
-    table = _table("Measure", "Before", "After", "Change", "p")
+    table = NamedNumbers("Measure", "Before", "After", "Change", "p")
     hidden = 0
     for members in grouped(rows).values():
         series = {row.name for points in layer_series(members).values() for _, row in points}
@@ -43,14 +42,15 @@ def comparison_table(rows: Sequence[ComparisonRow], *, folded: bool = True) -> T
         shown = [row for row in members if not (folded and row in left_out)]
         hidden += len(members) - len(shown)
         if shown:
-            _section(table, members[0].measure)
+            table.section(members[0].metric.group_title)
         for row in shown:
-            table.add_row(
-                _name(row).append(f"\n  {row.reading}", _READING.get(row.reading, "dim")),
-                _cell(_value(row.before), formats.interval(row.before)),
-                _cell(_value(row.after), formats.interval(row.after)),
-                _cell(_change(row), formats.difference_interval(row)),
+            table.row(
+                _name(row),
+                (_value(row.before), formats.interval(row.before)),
+                (_value(row.after), formats.interval(row.after)),
+                (_change(row), formats.difference_interval(row)),
                 formats.p_value(row.p).replace("< ", "<"),
+                note=Text(row.reading, _READING.get(row.reading, "dim")),
             )
     if hidden:
         table.caption = (
@@ -60,31 +60,29 @@ def comparison_table(rows: Sequence[ComparisonRow], *, folded: bool = True) -> T
     return table
 
 
-def _unremarkable(row: ComparisonRow) -> bool:
+def _unremarkable(row: Row) -> bool:
     quiet = ("no change", "within noise")
-    return row.measure.quiet and row.reading in quiet
+    return row.metric.group in ("reply_kinds", "wording") and row.reading in quiet
 
 
-def results_table(results: Results, *, folded: bool = True) -> Table:
+def results_table(metrics: Sequence[Metric], *, folded: bool = True) -> NamedNumbers:
     """The metrics of one evaluation.
 
     Args:
         folded: leave out single layers and what was never counted; say how many.
     """
-    table = _table("Measure", "Value", "95 % interval")
+    table = NamedNumbers("Measure", "Value", "95 % interval")
     hidden = 0
-    rows = [
-        ComparisonRow(metric.name, metric, metric, measure=results.measure_of(metric))
-        for metric in results.metrics
-    ]
-    for members in grouped(rows).values():
+    for members in grouped([Row(metric.name, None, metric) for metric in metrics]).values():
         series = {row.name for points in layer_series(members).values() for _, row in points}
-        shown = [row for row in members if not (folded and (row.name in series or _never(row)))]
+        shown = [
+            row for row in members if not (folded and (row.name in series or _never(row.metric)))
+        ]
         hidden += len(members) - len(shown)
         if shown:
-            _section(table, members[0].measure)
+            table.section(members[0].metric.group_title)
         for row in shown:
-            table.add_row(_name(row), _value(row.after), formats.interval(row.after))
+            table.row(_name(row), _value(row.after), formats.interval(row.after))
     if hidden:
         table.caption = (
             f"{hidden:,} more (layers; phrases and kinds of replies that never occurred) are "
@@ -93,8 +91,8 @@ def results_table(results: Results, *, folded: bool = True) -> Table:
     return table
 
 
-def _never(row: ComparisonRow) -> bool:
-    return row.measure.quiet and row.metric.value == 0
+def _never(metric: Metric) -> bool:
+    return metric.group in ("reply_kinds", "wording") and metric.value == 0
 
 
 def locate_table(patch: PatchSummary) -> RenderableType:
@@ -132,12 +130,12 @@ def locate_table(patch: PatchSummary) -> RenderableType:
     return Group(head, table)
 
 
-def conclusion_text(said: Conclusion) -> RenderableType:
+def verdict_text(verdict: Verdict) -> RenderableType:
     """The plain sentences, the headline first."""
     parts: list[RenderableType] = [
-        Text(said.headline, f"bold {_OUTCOME.get(said.outcome, '')}".strip())
+        Text(verdict.headline, f"bold {_OUTCOME.get(verdict.outcome, '')}".strip())
     ]
-    parts += [Padding(Text(line), (0, 0, 0, 2)) for line in (*said.details, *said.caveats)]
+    parts += [Padding(Text(line), (0, 0, 0, 2)) for line in (*verdict.details, *verdict.caveats)]
     return Group(*parts)
 
 
@@ -150,22 +148,13 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _section(table: Table, measure: MeasureFacts) -> None:
-    table.add_row(Text(measure.title, "bold"))
-
-
-def _name(row: ComparisonRow) -> Text:
-    return Text(f"  {row.metric.label}".replace(" · ", " "))
+def _name(row: Row) -> str:
+    return row.metric.label.replace(" · ", " ")
 
 
 def _value(metric: Metric | None) -> str:
     return formats.value(metric).replace(" = ", " ")
 
 
-def _cell(value: str, interval: str) -> Text:
-    text = Text(value, justify="right")
-    return text.append(f"\n{interval}", "dim") if interval else text
-
-
-def _change(row: ComparisonRow) -> str:
+def _change(row: Row) -> str:
     return formats.difference(row).replace(" points", " pt")

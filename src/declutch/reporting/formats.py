@@ -15,8 +15,9 @@ MINUS = "\u2212"  # as wide as a plus sign, unlike the hyphen
 
 
 def number(value: float, decimals: int) -> str:
-    """With a true minus sign, and never «−0.00»."""
-    text = f"{value:.{decimals}f}"
+    """With a true minus sign, and never «−0.00»; very large ones as «1.235e+15»."""
+    # Beyond ten million digits say less than their number, and fill the line.
+    text = f"{value:.{decimals}f}" if abs(value) < 1e7 else f"{value:.4g}"
     if not text.strip("-0."):
         text = text.lstrip("-")
     return text.replace("-", MINUS)
@@ -119,8 +120,8 @@ def change(row: ComparisonRow) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A ratio as people write it: 5e-07 becomes 5e-7."""
-    return "none" if value is None else f"{value:g}".replace("e-0", "e-")
+    """A ratio as people write it: 5e-07 becomes 5e-7; «several» for a patch made of others."""
+    return "several" if value is None else f"{value:g}".replace("e-0", "e-")
 
 
 def plural(count: int, noun: str) -> str:

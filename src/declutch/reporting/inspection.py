@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from declutch.inspection import Inspection, ShownExample
+from declutch.terminal import Terminal
 
 _COUNTED = "black on green"
 
 
 def print_inspection(found: Inspection) -> None:
     """Print what was found, for people."""
-    console = Console()
+    console = Terminal()
     console.print(
-        f"[bold]{found.model}[/bold]: {found.parameters:,} parameters in {found.dtype}, "
-        f"{found.layers} decoder blocks",
-        highlight=False,
+        Text(found.model, "bold").append(
+            f": {found.parameters:,} parameters in {found.dtype}, {found.layers} decoder blocks",
+            "not bold",
+        ),
     )
     matrices = sum(group.matrices for group in found.groups)
     share = f"{found.covered:,} of {found.parameters:,} parameters"
-    console.print(
-        f"Target {found.target} covers {matrices} weight matrices ({share}):", highlight=False
-    )
+    console.print(f"Target {found.target} covers {matrices} weight matrices ({share}):")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("Matrix", "Kind", "Shape [out, in]", "How many", f"k at {found.ratio:g}"):
         table.add_column(title, justify="left" if title in ("Matrix", "Kind") else "right")
@@ -37,32 +36,32 @@ def print_inspection(found: Inspection) -> None:
         console.print(
             f"k is 0 where ratio x neurons is below 1; from {smallest * 1.05:.1e} on, every matrix "
             "gives at least one.",
-            highlight=False,
         )
-    console.print("Not covered:", highlight=False)
+    console.print("Not covered:")
     for label, count in found.skipped.items():
-        console.print(f"  {count} x {label}", highlight=False, soft_wrap=True)
+        console.print(f"  {count} x {label}", soft_wrap=True)
     for dimension in found.dimensions:
         console.print()
         console.print(
-            f"[bold]{dimension.name}[/bold]: {dimension.examples} examples, {dimension.tokens:,} "
-            f"tokens, {dimension.counted:,} counted in the loss; format {found.prompt_format}",
-            highlight=False,
+            Text(dimension.name, "bold").append(
+                f": {dimension.examples} examples, {dimension.tokens:,} tokens, "
+                f"{dimension.counted:,} counted in the loss; format {found.prompt_format}",
+                "not bold",
+            ),
         )
         for line in dimension.report:
-            console.print(f"  {line}", highlight=False, soft_wrap=True)
+            console.print(f"  {line}", soft_wrap=True)
         for example in dimension.shown:
             console.print(_tokens(example), soft_wrap=True)
     console.print()
     if found.plan:
-        console.print(f"Memory: {found.plan}.", highlight=False)
+        console.print(f"Memory: {found.plan}.")
     if found.seconds is not None:
         console.print(
             f"Time to score all of it: about {found.seconds:,.0f} s on this machine, by a trial.",
-            highlight=False,
         )
     for note in found.notes:
-        console.print(note, highlight=False)
+        console.print(note)
 
 
 def _tokens(example: ShownExample) -> Text:

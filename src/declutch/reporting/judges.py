@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from declutch.comparing.enough import TOO_FEW
 from declutch.comparing.results import Metric
 from declutch.judges.check import CheckedSet
 from declutch.judges.embedding import EmbeddingFacts
+from declutch.terminal import Terminal
 
 
 def print_fitted(facts: EmbeddingFacts, out: Path) -> None:
     """The held-out figures of each dimension, and where the judge is."""
-    console = Console()
+    console = Terminal()
     table = _table("On replies to prompts that it had not seen")
     for dimension, fitted in facts.dimensions.items():
         _add(table, dimension, fitted.held_out)
@@ -26,15 +27,14 @@ def print_fitted(facts: EmbeddingFacts, out: Path) -> None:
             f"{fitted.prompts} prompts, {fitted.folds} folds, AUC {fitted.auc:.3f} over "
             f"{fitted.aware + fitted.unaware} replies; left out: {fitted.duplicates} said twice, "
             f"{fitted.contradicted} labelled both ways.",
-            highlight=False,
             soft_wrap=True,
         )
-    console.print(f"Judge: embedding:{out}", highlight=False, soft_wrap=True)
+    console.print(f"Judge: embedding:{out}", soft_wrap=True)
 
 
 def print_checked(judge: str, found: Iterable[CheckedSet]) -> None:
     """One row a labelled set."""
-    console = Console()
+    console = Terminal()
     table = _table(f"«{judge}» against people's labels")
     for each in found:
         _add(table, each.labelled.name, each.metrics)
@@ -44,7 +44,6 @@ def print_checked(judge: str, found: Iterable[CheckedSet]) -> None:
         console.print(
             f"{each.labelled.name}: {aware} aware of {total}; {each.labelled.measures}"
             + (f"; {each.labelled.left_out} rows left out" if each.labelled.left_out else ""),
-            highlight=False,
             soft_wrap=True,
         )
 
@@ -62,9 +61,9 @@ def _table(title: str) -> Table:
 def _add(table: Table, name: str, metrics: Sequence[Metric]) -> None:
     for metric in metrics:
         figure = metric.name.rsplit("/", 1)[1].replace("_", " of ")
-        share, interval = "–", ""
-        if metric.value is not None and metric.low is not None and metric.high is not None:
-            share = f"{metric.value:.2f}"
+        share = "–" if metric.value is None else f"{metric.value:.2f}"
+        interval = TOO_FEW if metric.too_few else ""
+        if metric.low is not None and metric.high is not None:
             interval = f"{metric.low:.2f} to {metric.high:.2f}"
         table.add_row(name, figure, f"{metric.count}/{metric.total}", share, interval)
         name = ""

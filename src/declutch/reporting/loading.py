@@ -74,11 +74,11 @@ def scored_data(scores: Mapping[str, Any]) -> tuple[ScoredData, ...]:
             name=name,
             source=str(facts.get("source", "")),
             sha256=str(facts.get("sha256", "")),
-            examples=int(facts.get("examples", 0)),
+            examples=count if isinstance(count := facts.get("examples"), int) else 0,
             tokens=facts.get("tokens"),
             seconds=facts.get("seconds"),
         )
-        for name, facts in (scores.get("dimensions") or {}).items()
+        for name, facts in _records(scores.get("dimensions")).items()
     )
 
 
@@ -104,3 +104,9 @@ def _scores(path: Path) -> dict[str, Any]:
         return {}
     scores = read_json(path)
     return scores if isinstance(scores, dict) else {}
+
+
+def _records(value: Any) -> dict[str, dict[str, Any]]:
+    """Named objects, without what is something else."""
+    entries = value.items() if isinstance(value, dict) else ()
+    return {name: one for name, one in entries if isinstance(one, dict)}

@@ -14,6 +14,7 @@ from declutch.reporting import formats, limits
 from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.texts import commands, date_in_words, flatten
 from declutch.reporting.values import ReportInput, grouped, layer_series
+from declutch.terminal import visible
 
 # Everything below it is the base model's own card: writing the card again must not nest it.
 BASE_CARD_MARK = "<!-- declutch: the card of the base model follows, as it was -->"
@@ -127,7 +128,7 @@ def _body(report: ReportInput, said: Conclusion) -> str:
     )
     steps = "\n".join(
         f"# {title}\n{command}"
-        for title, command in commands(_public(report.model.id), "PATCH").items()
+        for title, command in commands(_code(_public(report.model.id)), "PATCH").items()
     )
     weights = formats.plural(patch.weights, "weight")
     after = report.comparison.after
@@ -202,7 +203,7 @@ def _results(report: ReportInput) -> str:
 
 
 def _short_name(report: ReportInput) -> str:
-    return re.split(r"[/\\]", report.model.id.rstrip("/\\"))[-1]
+    return " ".join(re.split(r"[/\\]", report.model.id.rstrip("/\\"))[-1].split())
 
 
 def _public(text: str) -> str:
@@ -219,7 +220,8 @@ def _bullets(lines: Any) -> str:
 
 def _text(text: str) -> str:
     """Text of a user's that must not turn into markup; «_» inside a word never does."""
-    return re.sub(r"([\\`*\[\]<>#|]|(?<!\w)_|_(?!\w))", r"\\\1", text.replace("\n", " "))
+    text = visible(" ".join(text.split()))
+    return re.sub(r"([\\`*\[\]<>#|]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def _cell(text: str) -> str:
@@ -227,4 +229,5 @@ def _cell(text: str) -> str:
 
 
 def _code(text: str | None) -> str:
-    return (text or "").replace("`", "'")
+    """Text inside a code span: on one line, and without what would end the span."""
+    return visible(" ".join((text or "").split())).replace("`", "'")

@@ -6,17 +6,17 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from declutch.data.encoding import EncodedExample
 from declutch.errors import OutOfMemory
-from declutch.models.forward import collate, example_losses, input_device
-from declutch.models.matrices import WeightMatrix, decoder_blocks
-from declutch.scoring.capture import Capture, MixedExamples
+from declutch.models.forward import collate, evaluation_mode, example_losses, input_device
+from declutch.models.matrices import WeightMatrix
+from declutch.scoring.capture import MixedExamples, Pass, UsedOutside, find_targets
 from declutch.scoring.method import Method, needs_linear
 
 log = logging.getLogger("declutch")
@@ -62,23 +62,19 @@ class Accumulation:
         self.parameters = dict(model.named_parameters(remove_duplicate=False))
         self.states = self._make_states(scratch)
         self.position = 0
-        self._seen = Counter[str]()
+        self.targets = find_targets(model, matrices)
         chosen = range(len(examples)) if only is None else only
         self.order = sorted(chosen, key=lambda index: (-len(examples[index]), index))
         # Modules that are no linear maps give whole gradients, so their examples come one by one.
-        self.linear = [matrix for matrix in matrices if matrix.linear]
-        self.whole: dict[str, list[WeightMatrix]] = {}
-        for matrix in matrices:
-            if not matrix.linear:
-                self.whole.setdefault(matrix.parameter, []).append(matrix)
-        self.one_by_one = bool(self.whole)
-        if self.whole and not method.needs_gradient:
+        whole = [target.matrix for target in self.targets if not target.modules]
+        self.one_by_one = bool(whole)
+        if whole and not method.needs_gradient:
             raise needs_linear(method.name)
-        if self.whole and not scratch:
+        if whole and not scratch:
             log.info(
                 "%d matrices (%s, ...) are no plain linear maps: one example at a time, with "
                 "autograd's gradient",
-                len(matrices) - len(self.linear), next(iter(self.whole)),
+                len(whole), whole[0].parameter,
             )  # fmt: skip
 
     def _make_states(self, scratch: bool) -> dict[str, Tensor]:
@@ -104,13 +100,10 @@ class Accumulation:
         Raises:
             OutOfMemory: one example alone does not fit.
         """
-        with _frozen(self.model, set(self.whole)), self._graph_begins_late():
+        with _set_aside(self.model):
             while self.position < len(self.order):
                 indices = self._next_batch()
-                first = self.position == 0
                 self._sum_or_split(indices, Counter())
-                if first and self.method.needs_gradient:
-                    self._look_for_hidden_use(indices)
                 self.position += len(indices)
                 after_batch(len(indices))
 
@@ -123,7 +116,8 @@ class Accumulation:
             if longest * (len(indices) + 1) > self.batch_tokens:
                 break
             indices.append(index)
-        return indices
+        # As many examples as tokens would hide that a module has the two axes exchanged.
+        return indices[:-1] if len(indices) == longest > 1 else indices
 
     def _sum_or_split(self, indices: list[int], skip: Counter[str]) -> None:
         """Sum over a batch; if that can't be, over its parts, less what is summed already."""
@@ -138,6 +132,9 @@ class Accumulation:
             )
             self.one_by_one = True
             parts = [[index] for index in indices]
+        except UsedOutside as used:
+            self._leave_to_autograd(used.matrices)
+            parts = [[index] for index in indices]
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -147,6 +144,18 @@ class Accumulation:
             torch.cuda.empty_cache()
         for part in parts:
             self._sum_or_split(part, done)
+
+    def _leave_to_autograd(self, matrices: Sequence[WeightMatrix]) -> None:
+        log.info(
+            "%d matrices (%s, ...) are used outside their modules: one example at a time, with "
+            "autograd's gradient", len(matrices), matrices[0].parameter,
+        )  # fmt: skip
+        names = {matrix.name for matrix in matrices}
+        self.targets = [
+            replace(target, modules=()) if target.matrix.name in names else target
+            for target in self.targets
+        ]
+        self.one_by_one = True
 
     def _halves(self, indices: list[int], error: BaseException) -> list[list[int]]:
         longest = len(self.examples[indices[0]])
@@ -168,119 +177,43 @@ class Accumulation:
         """
         batch = collate([self.examples[index] for index in indices], input_device(self.model))
         signs = [self.signs[index] for index in indices]
-        seen = self._seen = Counter[str]()
+        seen = Counter[str]()
 
-        def sink(matrix: WeightMatrix, x: Tensor, delta: Tensor) -> None:
+        def once(matrix: WeightMatrix, add: Callable[[Tensor], None]) -> None:
             seen[matrix.name] += 1
             if seen[matrix.name] > done[matrix.name]:
-                self.method.add(self.states[matrix.name], x, delta, batch, signs)
+                add(self.states[matrix.name])
                 done[matrix.name] += 1
 
+        def pair(matrix: WeightMatrix, x: Tensor, delta: Tensor) -> None:
+            once(matrix, lambda state: self.method.add(state, x, delta, batch, signs))
+
+        def whole(matrix: WeightMatrix, gradient: Tensor) -> None:
+            once(matrix, lambda state: self.method.add_gradient(state, gradient, signs[0]))
+
         gradient = self.method.needs_gradient
+        examples, length = batch.input_ids.shape
         with (
-            Capture(self.model, self.linear, sink, gradient=gradient) as capture,
-            capture.batch(*batch.input_ids.shape),
-            self._whole_gradients(signs[0]),
+            Pass(self.targets, (examples, length), pair, whole, gradient=gradient) as one,
             torch.set_grad_enabled(gradient),
         ):
-            loss = example_losses(self.model, batch).sum()
-            if gradient:
-                loss.backward()
-
-    def _look_for_hidden_use(self, indices: list[int]) -> None:
-        """Find weights that the model uses outside their module's own call, where hooks are blind.
-
-        Nothing came from their modules; if autograd has a gradient for them all the same, they
-        are summed by that, this batch included.
-        """
-        quiet = [matrix for matrix in self.linear if not self._seen[matrix.name]]
-        if not quiet:
-            return
-        weights = [self.parameters[matrix.parameter].requires_grad_() for matrix in quiet]
-        batch = collate([self.examples[indices[0]]], input_device(self.model))
-        loss = example_losses(self.model, batch).sum()
-        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-        hidden: dict[str, list[WeightMatrix]] = {}
-        for matrix, weight, gradient in zip(quiet, weights, gradients, strict=True):
-            weight.requires_grad_(gradient is not None)
-            if gradient is not None:
-                hidden[matrix.parameter] = [matrix]
-                self.linear.remove(matrix)
-        if not hidden:
-            return
-        log.info(
-            "%d matrices (%s, ...) are used outside their modules: one example at a time, with "
-            "autograd's gradient", len(hidden), next(iter(hidden)),
-        )  # fmt: skip
-        self.one_by_one = True
-        before, self.whole = self.whole, hidden
-        for index in indices:
-            self._step([index], Counter(matrix.name for matrix in self.linear))
-        self.whole = {**before, **hidden}
-
-    @contextlib.contextmanager
-    def _whole_gradients(self, sign: int) -> Iterator[None]:
-        """Add autograd's own gradients as each is ready, and let it go at once."""
-
-        def take(name: str) -> Callable[[Tensor], None]:
-            def add(parameter: Tensor) -> None:
-                assert parameter.grad is not None
-                for matrix in self.whole[name]:
-                    view = matrix.view(parameter.grad)
-                    self.method.add_gradient(self.states[matrix.name], view, sign)
-                parameter.grad = None
-
-            return add
-
-        handles = [
-            self.parameters[name].register_post_accumulate_grad_hook(take(name))
-            for name in (self.whole if self.method.needs_gradient else ())
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    @contextlib.contextmanager
-    def _graph_begins_late(self) -> Iterator[None]:
-        """Begin the autograd graph at the input of the lowest block that holds a target."""
-        if not self.method.needs_gradient:
-            yield
-            return
-        lowest = min(matrix.layer for matrix in self.matrices)
-        _, block = decoder_blocks(self.model)[lowest]
-
-        def start_here(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
-            if args:
-                return (args[0].detach().requires_grad_(), *args[1:]), kwargs
-            hidden = kwargs["hidden_states"].detach().requires_grad_()
-            return args, {**kwargs, "hidden_states": hidden}
-
-        handle = block.register_forward_pre_hook(start_here, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
+            one.backward(example_losses(self.model, batch).sum())
 
 
 @contextlib.contextmanager
-def _frozen(model: nn.Module, trainable: set[str]) -> Iterator[None]:
-    """Evaluation mode, and weight gradients of nothing but ``trainable``; all put back after."""
-    training = model.training
+def _set_aside(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and no parameter that needs or carries a gradient; all put back after."""
     before = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    model.eval()
     try:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in trainable)
-            if name in trainable:
-                parameter.grad = None
-        yield
+        for parameter, _, _ in before:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        with evaluation_mode(model):
+            yield
     finally:
         for parameter, required, gradient in before:
             parameter.requires_grad_(required)
             parameter.grad = gradient
-        model.train(training)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

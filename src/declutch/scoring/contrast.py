@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from declutch.data.encoding import EncodedDimension, EncodedExample, Encoder
+from declutch.data.encoding import EncodedDimension, EncodedExample, Encoder, tell_losses
 from declutch.data.example import Example
 from declutch.errors import DataError
 
@@ -14,7 +14,7 @@ log = logging.getLogger("declutch")
 
 
 def encode_pairs(
-    encoder: Encoder, examples: Sequence[Example], name: str
+    encoder: Encoder, examples: Sequence[Example], name: str, *, allow_fewer: bool = True
 ) -> tuple[EncodedDimension, list[int]]:
     """Encode good (+1) and bad (−1) responses; a pair is used whole or not at all.
 
@@ -26,7 +26,8 @@ def encode_pairs(
         The examples, good and bad in turn, and their signs.
 
     Raises:
-        DataError: an example has no bad response, or no pair is left.
+        DataError: an example has no bad response, no pair is left, or some are lost without
+            ``allow_fewer``.
     """
     if missing := [one.id or f"#{n}" for n, one in enumerate(examples, 1) if not one.bad_response]:
         raise DataError(
@@ -36,24 +37,21 @@ def encode_pairs(
         )
     encoded: list[EncodedExample] = []
     left_out: list[str] = []
+    reason = ""
     for number, example in enumerate(examples, start=1):
         bad = replace(example, response=example.bad_response or "")
         try:
             encoded += [encoder.encode(example), encoder.encode(bad)]
         except DataError as error:
             log.debug("%s", error)
+            reason = reason or str(error)
             left_out.append(example.id or f"#{number}")
     if not encoded:
         raise DataError(
             f"No pair of {name} has a response token of both responses within "
             f"{encoder.max_length} tokens. Raise --max-length, or check the columns."
         )
-    if left_out:
-        log.warning(
-            "%s: %d of %d pairs left out, a prompt or response does not fit: %s%s",
-            name, len(left_out), len(examples), ", ".join(left_out[:5]),
-            " ..." if len(left_out) > 5 else "",
-        )  # fmt: skip
+    tell_losses(name, "pairs", len(examples), left_out, reason, allow_fewer=allow_fewer)
     truncated = sum(example.truncated for example in encoded)
     if truncated:
         log.warning(

@@ -60,7 +60,8 @@ def score_dimension(job: Job, team: Team, partial: Partial) -> dict[str, Shortli
         OutOfMemory: one example does not fit.
         DeclutchError: another process has ended.
     """
-    found = team.on_main(partial.load)
+    groups = [[matrix.name for matrix in group] for group in job.plan.groups]
+    found = team.on_main(lambda: partial.load(groups, len(job.examples)))
     progress = found or Progress(batch_tokens=job.plan.batch_tokens)
     examples = len(job.examples)
     announce(f"Scoring {job.name}", examples)

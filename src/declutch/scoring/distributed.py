@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,13 @@ class Team:
                 part.copy_(staged)
 
     def look_at(self, model: nn.Module) -> None:
-        """See how sums can travel: every process must decide alike."""
+        """See how sums can travel: every process must decide alike.
+
+        Raises:
+            SettingsError: two processes hold their models on one GPU.
+        """
+        used = sorted({p.device for p in model.parameters() if p.device.type == "cuda"}, key=str)
+        _refuse_shared(self.gather([_gpu(device) for device in used]))
         own = all(parameter.device == self.device for parameter in model.parameters())
         self.direct = self.device is not None and self.total(int(own)) == [self.size]
 
@@ -148,7 +155,7 @@ def session(timeout: timedelta = _TIMEOUT) -> Iterator[Team]:
         DeclutchError: not all processes came.
     """
     global _current
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _number("WORLD_SIZE", 1)
     if _current is not None or size == 1:
         yield _current or Team()
         return
@@ -159,9 +166,9 @@ def session(timeout: timedelta = _TIMEOUT) -> Iterator[Team]:
             "WORLD_SIZE to run one."
         )
     team = Team(
-        rank=int(os.environ["RANK"]),
+        rank=_number("RANK", 0),
         size=size,
-        local_size=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        local_size=_number("LOCAL_WORLD_SIZE", 1),
         device=_own_device(),
     )
     started = not dist.is_initialized()
@@ -181,6 +188,16 @@ def session(timeout: timedelta = _TIMEOUT) -> Iterator[Team]:
         log.setLevel(level)
 
 
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable, str(default))
+    if not text.isdecimal() or (variable.endswith("SIZE") and int(text) < 1):
+        raise SettingsError(
+            f"{variable} is «{text}», which is no number of processes that torchrun sets. Unset it "
+            "to run one process."
+        )
+    return int(text)
+
+
 def _begin(team: Team, timeout: timedelta) -> None:
     backend = "cpu:gloo,cuda:nccl" if team.device is not None else "gloo"
     if team.device is not None:
@@ -197,11 +214,32 @@ def _begin(team: Team, timeout: timedelta) -> None:
     log.info("%d processes share the examples", team.size)
 
 
+def _gpu(device: torch.device) -> str:
+    """A name of a GPU that every process gives it, whatever it may see of the others."""
+    return f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}"
+
+
+def _refuse_shared(gpus: Sequence[Sequence[str]]) -> None:
+    """``gpus`` has for each process the GPUs that hold its model."""
+    holders: dict[str, list[int]] = {}
+    for rank, names in enumerate(gpus):
+        for name in names:
+            holders.setdefault(name, []).append(rank)
+    shared = next((ranks for ranks in holders.values() if len(ranks) > 1), None)
+    if shared:
+        ranks = " and ".join(map(str, shared))
+        raise SettingsError(
+            f"Processes {ranks} hold their models on one GPU, where they wait for each other and "
+            "share its memory. Start as many processes as there are GPUs (torchrun "
+            "--nproc-per-node), without --device cuda and --device-map; or one process."
+        )
+
+
 def _own_device() -> torch.device | None:
     count = torch.cuda.device_count()
     if not count:
         return None
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % count)
+    return torch.device("cuda", _number("LOCAL_RANK", 0) % count)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from declutch.data.encoding import EncodedExample
 from declutch.errors import OutOfMemory, SettingsError
-from declutch.models.forward import input_device
+from declutch.models.forward import Batch, input_device
 from declutch.models.matrices import WeightMatrix
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.method import Method
@@ -46,7 +46,7 @@ def parse_size(text: str) -> int:
     try:
         assert match
         return int(float(match[1]) * _UNITS[match[2].upper()])
-    except (AssertionError, ValueError) as error:
+    except (AssertionError, ValueError, OverflowError) as error:
         raise SettingsError(
             f"--memory-limit «{text}» is not a size; write for example 800M or 16GiB."
         ) from error
@@ -150,6 +150,8 @@ def make_plan(
     limit: int | None = None,
     batch_tokens: int | None = None,
     processes: int = 1,
+    *,
+    quick: bool = False,
 ) -> Plan:
     """Fit a run into memory with the fewest passes over the data.
 
@@ -158,6 +160,8 @@ def make_plan(
         limit: bytes that scoring may use beyond the loaded model; by default most of what is free.
         batch_tokens: padded tokens in a batch; by default what fits, up to where it stops paying.
         processes: how many share this machine's memory (each GPU has a process of its own).
+        quick: where a short pass shows that memory is plenty, leave it at that. The plan is the
+            same; what it says of activations is then rougher, and rather too much.
 
     Raises:
         OutOfMemory: one example and one matrix already need more.
@@ -169,8 +173,11 @@ def make_plan(
         free = sum(free_memory(one) for one in devices)
         limit = int(_MARGIN * free / (processes if device.type == "cpu" else 1))
     longest = max(len(example) for example in examples)
-    fixed, per_token = measure(model, method, matrices, _costliest(examples))
+    enough = batch_tokens or _ENOUGH_TOKENS.get(device.type, _ENOUGH_TOKENS["cpu"])
     sizes = {matrix.name: state_bytes(method, matrix) for matrix in matrices}
+    room = max(0, int(0.95 * limit) - sum(sizes.values())) if quick else 0
+    example = _costliest(examples)
+    fixed, per_token = measure(model, method, matrices, example, room // -(-enough // longest))
     # A checkpoint of the sums may copy one of them.
     workspace = max(max(method.workspace(m), sizes[m.name]) for m in matrices) + TOP_BYTES
     beside = max(fixed + longest * per_token, workspace)
@@ -184,7 +191,6 @@ def make_plan(
         )
     groups = _pack(matrices, sizes, limit - beside)
     accumulators = max(sum(sizes[m.name] for m in group) for group in groups)
-    enough = batch_tokens or _ENOUGH_TOKENS.get(device.type, _ENOUGH_TOKENS["cpu"])
     fitting = (int(0.95 * limit) - accumulators - fixed) // per_token
     tokens = max(longest, min(enough, fitting))
     return Plan(groups, tokens, limit, accumulators, fixed, per_token, workspace)
@@ -213,26 +219,66 @@ def measure(
     method: Method,
     matrices: Sequence[WeightMatrix],
     example: EncodedExample,
+    room: int = 0,
 ) -> tuple[int, int]:
     """What a pass takes beside the sums: bytes however short it is, and bytes for each token.
 
-    Two passes are made as they will be made, over the example and over a short end of it.
+    Two passes are made as they will be made, over a short end of the example and over all of it,
+    but of matrices of one shape only the first is summed. The second is left out where the
+    example fits into ``room`` bytes even if all grew with the square of the length.
     """
     length = len(example)
     short = max(2, min(_SHORT, length // 2))
-    ids = example.input_ids
-    peaks = {}
-    for tokens in {short, length}:
-        counted = min(tokens - 1, max(1, round(tokens * example.counted / length)))
-        mask = (False,) * (tokens - counted) + (True,) * counted
-        part = EncodedExample((ids * 2)[:tokens], mask)
-        trial = Accumulation(model, method, matrices, [part], tokens, scratch=True)
-        peaks[tokens] = _peak_of(trial, model)
-        del trial
-    grown = peaks[length] - peaks[short]
-    per_token = grown // (length - short) if length > short else peaks[length] // length
+    low = _peak_at(short, model, method, matrices, example)
+    if length > short and low * (length / short) ** 2 <= room:
+        return _FIXED, max(1, int(_SLACK * low / short))
+    high = low if length == short else _peak_at(length, model, method, matrices, example)
+    per_token = (high - low) // (length - short) if length > short else high // length
     per_token = max(1, int(_SLACK * per_token))
-    return max(0, peaks[length] - per_token * length) + _FIXED, per_token
+    return max(0, high - per_token * length) + _FIXED, per_token
+
+
+def _peak_at(
+    tokens: int,
+    model: nn.Module,
+    method: Method,
+    matrices: Sequence[WeightMatrix],
+    example: EncodedExample,
+) -> int:
+    """Most bytes that a pass over so many tokens takes, counted ones in the example's share."""
+    counted = min(tokens - 1, max(1, round(tokens * example.counted / len(example))))
+    mask = (False,) * (tokens - counted) + (True,) * counted
+    part = EncodedExample((example.input_ids * 2)[:tokens], mask)
+    trial = Accumulation(model, _OnceAShape(method), matrices, [part], tokens, scratch=True)
+    return _peak_of(trial, model)
+
+
+class _OnceAShape:
+    """A method that adds only what it has not added in that shape before.
+
+    A backward pass comes to the first of a shape while the most activations are alive, so this
+    one makes the peak; the others would take the time and nothing more.
+    """
+
+    def __init__(self, method: Method) -> None:
+        self.name, self.needs_gradient = method.name, method.needs_gradient
+        self.state_shape, self.scores = method.state_shape, method.scores
+        self.workspace = method.workspace
+        self._method = method
+        self._seen: set[tuple[torch.Size, ...]] = set()
+
+    def add(self, state: Tensor, x: Tensor, delta: Tensor, batch: Batch, signs: list[int]) -> None:
+        if self._new(state.shape, x.shape, delta.shape):
+            self._method.add(state, x, delta, batch, signs)
+
+    def add_gradient(self, state: Tensor, gradient: Tensor, sign: int) -> None:
+        if self._new(state.shape):
+            self._method.add_gradient(state, gradient, sign)
+
+    def _new(self, *shapes: torch.Size) -> bool:
+        known = shapes in self._seen
+        self._seen.add(shapes)
+        return not known
 
 
 def _peak_of(trial: Accumulation, model: nn.Module) -> int:

@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,21 @@ from declutch.data.encoding import (
     Encoder,
     PromptFormat,
     encode_all,
+    tokens_sha256,
 )
 from declutch.data.example import Example
-from declutch.data.loading import LoadedData, examples_sha256, load_examples
+from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
+from declutch.data.memory import Rows, are_examples, checked_examples
+from declutch.data.names import CONTROL, check_dimension_name
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
+from declutch.locks import FolderLock
+from declutch.models.forward import evaluation_mode
 from declutch.models.identity import MatrixInfo, ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
+from declutch.models.positions import position_table
+from declutch.models.probes import must_be_alone
+from declutch.ranges import Count, Length, Seed, Share, check_ranges
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
@@ -33,7 +41,6 @@ from declutch.scoring.memory import Plan, hold_no_freed_memory, make_plan
 from declutch.scoring.method import Method, get_method
 from declutch.scoring.partial import Partial, read_plan, write_plan
 from declutch.scoring.shortlists import (
-    CONTROL,
     DimensionInfo,
     Scores,
     ScoresInfo,
@@ -46,7 +53,7 @@ from declutch.versions import versions
 
 log = logging.getLogger("declutch")
 
-DataLike = LoadedData | Source | str | Path | Sequence[Example]
+DataLike = LoadedData | Source | str | Path | Sequence[Example] | Rows
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,17 @@ class ScoreSettings:
     target_modules: str = "mlp"
     method: str = "importance"
     statistic: str = "abs"
-    num_samples: int = 128
-    seed: int = 0
-    max_length: int = 1024
+    num_samples: Count = 128
+    seed: Seed = 0
+    max_length: Length = 1024
     prompt_format: PromptFormat = "auto"
-    shortlist: float = 1e-3
+    shortlist: Share = 1e-3
     allow_fewer: bool = False
     all_tokens: bool = False
     contrast: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def score(
@@ -97,17 +107,22 @@ def score(
     writes, and all return the same.
 
     Raises:
-        SettingsError: ``out`` holds scores made with other settings.
+        SettingsError: ``out`` holds scores made with other settings, or another process writes
+            there.
         DataError, ModelError, OutOfMemory: see the modules named ``data``, ``models``, ``memory``.
         DeclutchError: another process has ended.
     """
     settings = settings or ScoreSettings(**options)
-    with session() as team:
+    lock = FolderLock(out or None)
+    with session() as team, evaluation_mode(model):
         team.look_at(model)
-        return _score(
-            model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
-            Path(out) if out else None, model_info, team,
-        )  # fmt: skip
+        try:
+            return _score(
+                model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
+                Path(out) if out else None, model_info, team, lock,
+            )  # fmt: skip
+        finally:
+            lock.release()
 
 
 def _score(
@@ -121,17 +136,19 @@ def _score(
     out: Path | None,
     model_info: ModelInfo | None,
     team: Team,
+    lock: FolderLock,
 ) -> Scores:
-    methods = {name: _method(name, settings, data) for name in data}
+    methods = {check_dimension_name(name): _method(name, settings, data) for name in data}
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
-    loaded = {name: _load(value, settings) for name, value in data.items()}
+    loaded = {name: _load(name, value, settings) for name, value in data.items()}
     encoded = {name: _encode(encoder, one, name, settings) for name, one in loaded.items()}
+    _check_positions(model, encoded)
     # Which dimensions are contrasted is a fact of each of them, not of all.
     shared = {key: value for key, value in asdict(settings).items() if key != "contrast"}
     info = ScoresInfo(
         model=model_info or describe(model),
-        settings={**shared, "prompt_format": encoder.prompt_format},
+        settings={**shared, "prompt_format": encoder.prompt_format, **encoder.facts()},
         matrices={
             matrix.name: MatrixInfo(shape=matrix.shape, layer=matrix.layer, kind=matrix.kind)
             for matrix in coverage.matrices
@@ -140,7 +157,9 @@ def _score(
     )
     _agree(team, info, loaded)
     statistics = {name: _statistic(name, settings) for name in data}
-    scores = team.on_main(lambda: _continue(out, info, loaded, statistics) if out else Scores(info))
+    facts = {name: _facts(loaded[name], encoded[name], statistics[name]) for name in data}
+    team.on_main(lock.acquire)
+    scores = team.on_main(lambda: _continue(out, info, facts) if out else Scores(info))
     if CONTROL not in scores.shortlists:
         scores.shortlists[CONTROL] = _controls(model, coverage, settings)
     todo = [name for name in data if name not in scores.dimensions]
@@ -148,8 +167,7 @@ def _score(
         return scores
     kept = out / "partial" if out else None
     key = {
-        "model": info.model.fingerprint,
-        "settings": info.settings,
+        **_compared(info),
         "data": {name: [one.sha256, statistics[name]] for name, one in loaded.items()},
         "memory_limit": memory_limit,
         "batch_tokens": batch_tokens,
@@ -163,8 +181,10 @@ def _score(
         examples = [example for one in encoded.values() for example in one.examples]
         plan = make_plan(
             model, methods[todo[0]], coverage.matrices, examples, memory_limit, batch_tokens,
-            team.local_size,
+            team.local_size, quick=memory_limit is None,
         )  # fmt: skip
+        if must_be_alone(model, [example.input_ids for example in examples]):
+            plan = replace(plan, batch_tokens=1)  # no second example fits into that
         write_plan(kept, key, plan.record())
         return plan
 
@@ -178,18 +198,29 @@ def _score(
         job = Job(
             name, model, methods[name], plan, one.examples, one.signs, one.count, settings.shortlist
         )
-        partial_key = {"model": info.model.fingerprint, "settings": info.settings, **job.key()}
+        partial_key = {**_compared(info), **job.key()}
         partial = Partial(kept, partial_key, checkpoint_interval)
         shortlists = score_dimension(job, team, partial)
-        seconds = time.monotonic() - started
-        facts = _dimension_info(loaded[name], one, statistics[name], seconds)
-        scores.add(name, facts, shortlists)
+        seconds = round(time.monotonic() - started, 3)
+        scores.add(name, facts[name].model_copy(update={"seconds": seconds}), shortlists)
         if out:
             team.on_main(lambda: scores.save(out))
             team.on_main(partial.remove)
     if kept:
         team.on_main(lambda: shutil.rmtree(kept, ignore_errors=True))
     return scores
+
+
+def _check_positions(model: nn.Module, encoded: Mapping[str, _Encoded]) -> None:
+    """Refuse examples that are longer than the model's table of positions."""
+    positions = position_table(model)
+    for name, one in encoded.items():
+        longest = max(map(len, one.examples), default=0)
+        if positions is not None and longest > positions:
+            raise SettingsError(
+                f"An example of {name} has {longest} tokens, and the model has {positions} "
+                f"positions. Give --max-length {positions} (responses are cut, never prompts)."
+            )
 
 
 def _statistic(name: str, settings: ScoreSettings) -> str:
@@ -229,21 +260,21 @@ class _Loaded:
     examples: Sequence[Example]
     source: str
     sha256: str
-    report: tuple[str, ...] = ()
+    report: LoadReport | None = None
 
 
-def _load(value: DataLike, settings: ScoreSettings) -> _Loaded:
-    if isinstance(value, (Source, str, Path)):
+def _load(name: str, value: DataLike, settings: ScoreSettings) -> _Loaded:
+    if are_examples(value):
+        checked_examples(value, f"The data of «{name}»")
+        return _Loaded(value, "memory", examples_sha256(value))
+    if not isinstance(value, LoadedData):
         value = load_examples(
             value,
             num_samples=settings.num_samples,
             seed=settings.seed,
             allow_fewer=settings.allow_fewer,
         )
-    if isinstance(value, LoadedData):
-        report = tuple(value.report.lines())
-        return _Loaded(value.examples, str(value.source), value.sha256, report)
-    return _Loaded(value, "memory", examples_sha256(value))
+    return _Loaded(value.examples, str(value.source), value.sha256, value.report)
 
 
 @dataclass(frozen=True)
@@ -261,9 +292,11 @@ class _Encoded:
 
 def _encode(encoder: Encoder, loaded: _Loaded, name: str, settings: ScoreSettings) -> _Encoded:
     if name in settings.contrast:
-        pairs, signs = encode_pairs(encoder, loaded.examples, name)
+        pairs, signs = encode_pairs(
+            encoder, loaded.examples, name, allow_fewer=settings.allow_fewer
+        )
         return _Encoded(pairs, signs, len(signs) // 2)
-    encoded = encode_all(encoder, loaded.examples, name)
+    encoded = encode_all(encoder, loaded.examples, name, allow_fewer=settings.allow_fewer)
     return _Encoded(encoded, [1] * len(encoded.examples), len(encoded.examples))
 
 
@@ -279,9 +312,9 @@ def _controls(
     return {matrix.name: control(matrix) for matrix in coverage.matrices}
 
 
-def _dimension_info(
-    loaded: _Loaded, encoded: _Encoded, statistic: str, seconds: float
-) -> DimensionInfo:
+def _facts(loaded: _Loaded, encoded: _Encoded, statistic: str) -> DimensionInfo:
+    """All that is known of a dimension before it is scored."""
+    lost = encoded.dimension.too_long
     return DimensionInfo(
         source=loaded.source,
         sha256=loaded.sha256,
@@ -289,28 +322,38 @@ def _dimension_info(
         tokens=encoded.dimension.tokens,
         counted_tokens=sum(example.counted for example in encoded.examples),
         truncated=encoded.dimension.truncated,
-        left_out=len(encoded.dimension.too_long),
-        seconds=round(seconds, 3),
+        left_out=len(lost),
+        tokens_sha256=tokens_sha256(encoded.examples),
+        seconds=0,
         statistic=statistic,
-        report=loaded.report,
+        report=tuple(loaded.report.lines(lost)) if loaded.report else (),
     )
 
 
-def _continue(
-    out: Path, info: ScoresInfo, loaded: Mapping[str, _Loaded], statistics: Mapping[str, str]
-) -> Scores:
+def _compared(info: ScoresInfo) -> dict[str, Any]:
+    """What all dimensions of one folder have in common.
+
+    Not whether fewer examples would have been allowed: those that were used are compared.
+    """
+    facts = {**info.settings, "model": info.model.fingerprint, "dtype": info.model.dtype}
+    del facts["allow_fewer"]
+    return facts
+
+
+def _continue(out: Path, info: ScoresInfo, facts: Mapping[str, DimensionInfo]) -> Scores:
     """The finished dimensions in a folder, if they were made with the same settings."""
     if not (out / "scores.json").exists():
         return Scores(info)
     before = read_info(out)
-    then = {**before.settings, "model": before.model.fingerprint}
-    now = {**info.settings, "model": info.model.fingerprint}
-    for name, one in loaded.items():
-        if name in before.dimensions:
-            then[f"data of {name}"] = before.dimensions[name].sha256
-            now[f"data of {name}"] = one.sha256
-            then[f"statistic of {name}"] = before.dimensions[name].statistic
-            now[f"statistic of {name}"] = statistics[name]
+    then, now = _compared(before), _compared(info)
+    for name, one in facts.items():
+        if found := before.dimensions.get(name):
+            then[f"data of {name}"], now[f"data of {name}"] = found.sha256, one.sha256
+            then[f"statistic of {name}"] = found.statistic
+            now[f"statistic of {name}"] = one.statistic
+            # The same data give other tokens with another tokenizer or chat template.
+            then[f"tokens of {name}"] = found.tokens_sha256
+            now[f"tokens of {name}"] = one.tokens_sha256
     if changed := list(differences(then, now)):
         raise SettingsError(
             f"{out} holds scores made with other settings: {'; '.join(changed)}. Give another "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 from declutch.data.example import Example
+from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
+from declutch.files import is_file
 from declutch.items import content_hash
 from declutch.registry import is_in_file, split_name
 from declutch.suites.base import (
@@ -45,7 +47,7 @@ def load_suite(reference: str) -> Suite:
     harmless = name.startswith("harmless:")
     dimension = name.removeprefix("harmless:")
     if not equals or not dimension or not source:
-        if Path(reference).is_file():
+        if is_file(reference):
             raise SettingsError(
                 f"--suite {reference}: say which dimension its prompts belong to, as "
                 f"fairness={reference}, or harmless:fairness={reference} for harmless ones."
@@ -123,12 +125,27 @@ def _unique_pairs(pairs: Iterable[Example]) -> tuple[Example, ...]:
     return tuple(unique.values())
 
 
-def _suite_of_source(dimension: str, reference: str, *, harmless: bool) -> Suite:
-    from declutch.data.loading import load_examples
-    from declutch.data.sources import Source
+def suite_of_data(data: Mapping[str, Any]) -> Suite:
+    """Prompts of the caller's: for each dimension (or ``harmless:DIMENSION``) a source or rows.
 
-    source = Source.parse(reference)
-    loaded = load_examples(source, num_samples=None, require_response=False)
+    Raises:
+        SettingsError: there are none.
+        DataError: one can't be read.
+    """
+    suites = [
+        _suite_of_source(name.removeprefix("harmless:"), one, harmless=name.startswith("harmless:"))
+        for name, one in data.items()
+    ]
+    if not suites:
+        raise SettingsError("Give the prompts of at least one dimension.")
+    return with_harmless(suites[0] if len(suites) == 1 else _joined(suites))
+
+
+def _suite_of_source(dimension: str, reference: Any, *, harmless: bool) -> Suite:
+    from declutch.data.loading import load_examples
+
+    check_dimension_name(dimension)
+    loaded = load_examples(reference, num_samples=None, require_response=False)
     prompts: dict[str, PromptItem] = {}
     for example in loaded.examples:
         item = PromptItem(example.id or content_hash(example.prompt), example.prompt)

@@ -44,8 +44,8 @@ def salad(where: str = "") -> Suite:
     items: dict[str, list[PromptItem]] = {dimension: [] for dimension in _PARTS}
     dimensions = {part.where: dimension for dimension, part in _PARTS.items()}
     for number, row in enumerate(table.rows, start=1):
-        dimension = dimensions.get(str(row[_CATEGORY]).strip())
-        prompt = row[_QUESTION]
+        dimension = dimensions.get(str(row.get(_CATEGORY)).strip())
+        prompt = row.get(_QUESTION)
         if dimension is not None and isinstance(prompt, str) and prompt.strip():
             items[dimension].append(PromptItem(f"row-{number}", prompt))
     return counted_suite("salad", _PARTS, items, "the paper names")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from declutch.comparing.kinds import MEAN, PERPLEXITY, PROPORTION
-from declutch.comparing.results import MeasureFacts
+from declutch.comparing.results import Better, MeasureFacts
 from declutch.comparing.series import Series
 from declutch.items import item_id, not_finite
 from declutch.measures.base import MEASURES, Evidence, Measure, Part, Subject
+from declutch.measures.capability.harness import Harness, check_task
 from declutch.measures.capability.outcome import CapabilityItem
 from declutch.measures.capability.tasks import CapabilityTask, capability_tasks
+from declutch.measures.capability.windows import read_text, window_nll
 from declutch.progress import log
 
 
@@ -37,14 +40,16 @@ class Capability(Measure[CapabilityItem]):
         return bool(subject.settings.capability)
 
     def check(self, subject: Subject) -> list[str]:
-        """See that the tasks are known."""
-        _tasks(subject)
+        """See that the tasks are known, and that what they need is installed."""
+        for task in _tasks(subject):
+            if task.spec is not None:
+                check_task(task)
+            elif task.text:
+                read_text(task.text)
         return []
 
     def parts(self, subject: Subject) -> list[Part]:
         """One a task."""
-        from declutch.measures.capability.harness import Harness
-
         settings = subject.settings
         harness = Harness(subject.model, subject.tokenizer, settings.batch_size, settings.seed)
         return [
@@ -62,10 +67,7 @@ class Capability(Measure[CapabilityItem]):
         for item in evidence.of(self):
             by_task.setdefault(item.set, []).append(item)
         facts = evidence.facts.get(self.facts.name, {})
-        return [
-            _series(task, items, str(facts.get(task, {}).get("note", "")))
-            for task, items in by_task.items()
-        ]
+        return [_series(task, items, facts.get(task, {})) for task, items in by_task.items()]
 
 
 def _tasks(subject: Subject) -> list[CapabilityTask]:
@@ -81,8 +83,6 @@ def _measure(
     if task.spec is not None:
         items, facts = harness.measure(task)
         return items, facts
-    from declutch.measures.capability.windows import read_text, window_nll
-
     found = window_nll(subject.model, subject.tokenizer, read_text(task.text), limit=task.limit)
     items = [
         CapabilityItem(
@@ -98,14 +98,16 @@ def _measure(
     return items, {"note": f"{note}; {task.source}"}
 
 
-def _series(task: str, items: list[CapabilityItem], note: str) -> Series:
+def _series(task: str, items: list[CapabilityItem], facts: Mapping[str, Any]) -> Series:
     name = f"capability/{task}"
+    better: Better = "lower" if facts.get("better") == "lower" else "higher"
+    note = str(facts.get("note", ""))
     note += not_finite([item.id for item in items], [item.value for item in items])
     if items[0].kind == "nll":
         texts = {item.id: (item.value, item.tokens) for item in items}
         return Series(name, PERPLEXITY, texts, better="lower", note=note)
     if items[0].kind == "correct":
         right = {item.id: bool(item.value) for item in items}
-        return Series(name, PROPORTION, right, better="higher", note=note)
+        return Series(name, PROPORTION, right, better=better, note=note)
     numbers = {item.id: item.value for item in items}
-    return Series(name, MEAN, numbers, better="higher", note=note)
+    return Series(name, MEAN, numbers, better=better, note=note)

@@ -5,17 +5,48 @@ from __future__ import annotations
 import difflib
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from declutch.errors import DataError, SettingsError
 from declutch.extras import require
-from declutch.measures.capability.outcome import CapabilityItem, OutcomeKind
+from declutch.measures.capability.harness_metrics import Scoring, sample_rows, scoring
+from declutch.measures.capability.outcome import CapabilityItem
 from declutch.measures.capability.tasks import CapabilityTask
 
-# The first of these that a task has is what counts; else the first that it has at all.
-_METRICS = ("acc", "exact_match", "acc_norm", "word_perplexity")
+
+def check_task(task: CapabilityTask) -> Any:
+    """See that the harness knows a task; give its task manager.
+
+    Raises:
+        SettingsError: it knows no task of that name.
+        MissingExtra: the harness, or what it loads data with, is not installed.
+    """
+    why = f"the capability task {task.name}"
+    require("datasets", extra="capability", why=why)
+    require("lm_eval", extra="capability", why=why)
+    # The harness announces each of its steps as a warning.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    # Its own tasks are thousands of files, read through only where a name needs them.
+    by_name = isinstance(task.spec, str) and not task.spec.endswith((".yaml", ".yml"))
+    manager = _task_manager(by_name)
+    if by_name and task.spec not in manager.all_tasks:
+        like = difflib.get_close_matches(str(task.spec), manager.all_tasks, 4)
+        raise SettingsError(
+            f"There is no capability task «{task.spec}»."
+            + (f" Near to it are: {', '.join(like)}." if like else "")
+            + " `lm-eval ls tasks` lists those of the harness."
+        )
+    return manager
+
+
+@cache
+def _task_manager(include_defaults: bool) -> Any:
+    """Some ten seconds where the harness's own tasks are included."""
+    tasks = require("lm_eval.tasks", extra="capability", why="measuring capability")
+    return tasks.TaskManager(include_defaults=include_defaults)
 
 
 class Harness:
@@ -27,17 +58,15 @@ class Harness:
         self._batch_size = batch_size
         self._seed = seed
         self._lm: Any = None
-        self._managers: dict[bool, Any] = {}
 
     def measure(self, task: CapabilityTask) -> tuple[list[CapabilityItem], dict[str, Any]]:
         """Run one task or group."""
-        why = f"the capability task {task.name}"
-        require("datasets", extra="capability", why=why)
-        lm_eval = require("lm_eval", extra="capability", why=why)
-        # The harness announces each of its steps as a warning.
-        logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        manager = self._manager(task)
+        manager = check_task(task)
         loaded = self._load(task, manager)
+        scorings = {name: scoring(name, each) for name, each in loaded.items()}
+        _check_alike(task.name, scorings)
+        why = f"the capability task {task.name}"
+        lm_eval = require("lm_eval", extra="capability", why=why)
         if self._lm is None:
             huggingface = require("lm_eval.models.huggingface", extra="capability", why=why)
             # Copied, since the harness gives it a padding token.
@@ -48,7 +77,7 @@ class Harness:
             )
         found = lm_eval.simple_evaluate(
             model=self._lm,
-            tasks=loaded,
+            tasks=list(loaded.values()),
             task_manager=manager,  # else it would look through all of its tasks once more
             limit=task.limit,
             batch_size=self._batch_size,
@@ -61,46 +90,26 @@ class Harness:
         )
         several = len(found["samples"]) > 1
         rows: list[CapabilityItem] = []
-        metric = ""
         for part, samples in found["samples"].items():
-            metric, of_part = sample_rows(task.name, samples, f"{part}/" if several else "")
-            rows += of_part
+            prefix = f"{part}/" if several else ""
+            rows += sample_rows(task.name, samples, scorings[part], prefix)
         shots = sorted({str(count) for count in found["n-shot"].values()})
         first = f"first {task.limit} items" if task.limit else "all items"
         if several:
             first += f" of each of {len(found['samples'])} parts"
+        said = ", ".join(dict.fromkeys(each.said for each in scorings.values()))
         version = f"lm-evaluation-harness {lm_eval.__version__}"
         return rows, {
-            "note": f"{metric}, {'/'.join(shots)}-shot, {first}; {task.source}; {version}",
+            "note": f"{said}, {'/'.join(shots)}-shot, {first}; {task.source}; {version}",
+            "better": next(iter(scorings.values())).better,
             "versions": {name: str(version) for name, version in found["versions"].items()},
         }
 
-    def _manager(self, task: CapabilityTask) -> Any:
-        """The harness's task manager, which knows its own tasks only where a name needs it.
-
-        Raises:
-            SettingsError: it knows no task of that name.
-        """
-        tasks = require("lm_eval.tasks", extra="capability", why="measuring capability")
-        # Its own tasks are thousands of files, to be read through for some ten seconds.
-        by_name = isinstance(task.spec, str) and not task.spec.endswith((".yaml", ".yml"))
-        if by_name not in self._managers:
-            self._managers[by_name] = tasks.TaskManager(include_defaults=by_name)
-        manager = self._managers[by_name]
-        if by_name and task.spec not in manager.all_tasks:
-            like = difflib.get_close_matches(str(task.spec), manager.all_tasks, 4)
-            raise SettingsError(
-                f"There is no capability task «{task.spec}»."
-                + (f" Near to it are: {', '.join(like)}." if like else "")
-                + " `lm-eval ls tasks` lists those of the harness."
-            )
-        return manager
-
-    def _load(self, task: CapabilityTask, manager: Any) -> list[Any]:
-        """The task objects of the harness, with their data."""
+    def _load(self, task: CapabilityTask, manager: Any) -> dict[str, Any]:
+        """The task objects of the harness by name, with their data."""
         random.seed(self._seed)  # a task may shuffle its choices while it loads
         try:
-            return list(manager.load([task.spec])["tasks"].values())
+            return dict(manager.load([task.spec])["tasks"])
         except Exception as error:  # each data library raises its own kinds
             raise DataError(
                 f"The data of the capability task {task.name} can't be loaded ({error!r}). Its "
@@ -109,30 +118,16 @@ class Harness:
             ) from error
 
 
-def sample_rows(
-    task: str, samples: Iterable[Mapping[str, Any]], prefix: str = ""
-) -> tuple[str, list[CapabilityItem]]:
-    """Which metric counts, and each item's outcome by it, from the harness's logged samples.
+def _check_alike(name: str, scorings: Mapping[str, Scoring]) -> None:
+    """See that the parts of a group can be put into one number.
 
-    Where a task filters its answers in several ways, the first filter counts.
+    Raises:
+        SettingsError: they are scored in different ways.
     """
-    ordered = sorted(samples, key=lambda sample: int(sample["doc_id"]))
-    if not ordered:
-        return "", []
-    first = ordered[0]["filter"]
-    metrics = ordered[0]["metrics"]
-    metric = next((name for name in _METRICS if name in metrics), metrics[0])
-    own = [sample for sample in ordered if sample["filter"] == first]
-    ids = [f"{prefix}{sample['doc_id']}-{str(sample['doc_hash'])[:8]}" for sample in own]
-    values = [sample[metric] for sample in own]
-    tokens = [0] * len(own)
-    kind: OutcomeKind = "number"
-    if all(isinstance(value, tuple | list) for value in values):
-        kind, tokens = "nll", [int(value[1]) for value in values]
-        values = [-float(value[0]) for value in values]
-    elif {float(value) for value in values} <= {0.0, 1.0}:
-        kind = "correct"
-    return metric, [
-        CapabilityItem(set=task, id=key, kind=kind, value=float(value), tokens=count)
-        for key, value, count in zip(ids, values, tokens, strict=True)
-    ]
+    ways = {(each.reading, each.better) for each in scorings.values()}
+    if len(ways) > 1:
+        said = ", ".join(f"{part} by {each.said}" for part, each in scorings.items())
+        raise SettingsError(
+            f"The parts of the capability task {name} are scored in different ways ({said}), so "
+            "they make no one number. Give them one by one."
+        )

@@ -126,9 +126,10 @@ def _tasks(reference: str, limit: int | None) -> list[CapabilityTask]:
         return [CapabilityTask(reference, config, limit, f"hub:{config['dataset_path']}")]
     name = reference.removeprefix(_HARNESS)
     if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
+        path = Path(name).expanduser()
+        if not path.is_file():
             raise SettingsError(f"--capability {name}: there is no such file.")
-        return [CapabilityTask(Path(name).stem, name, limit, Path(name).name)]
+        return [CapabilityTask(path.stem, str(path), limit, path.name)]
     if not name:
         raise SettingsError("--capability is empty; give the name of a task.")
     return [CapabilityTask(name, name, limit, f"task {name} of lm-evaluation-harness")]

@@ -94,7 +94,7 @@ def window_nll(
     """
     import torch
 
-    from declutch.models.forward import input_device
+    from declutch.models.forward import evaluation_mode, input_device
 
     size = context or context_length(model)
     # Not a warning to the user: the text is meant to be longer than the context.
@@ -107,7 +107,7 @@ def window_nll(
     # transformers renames the argument, and the output's attribute, in 5.40.
     keyword = "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
     results = []
-    with torch.no_grad():
+    with torch.no_grad(), evaluation_mode(model):
         for window in track(windows[:limit], "Measuring perplexity in windows"):
             tokens = torch.tensor([window], device=input_device(model))
             cache, total = None, 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from declutch.data.batching import length_batches
-from declutch.models.forward import input_device
+from declutch.errors import ModelError
+from declutch.models.forward import evaluation_mode, input_device
 from declutch.models.matrices import decoder_blocks
+from declutch.models.probes import must_be_alone
 from declutch.progress import track
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Representations:
 
 
 class _Enough(Exception):
-    """Ends a forward pass once the last block has answered: the head is not needed."""
+    """Ends a forward pass once all blocks have answered: the head is not needed."""
 
 
 def representations(
@@ -58,7 +60,8 @@ def representations(
         pooling: [[np.empty(0)] * len(encoded) for _ in blocks] for pooling in POOLINGS
     }
     device = input_device(model)
-    batches = length_batches(lengths, max_tokens)
+    alone = must_be_alone(model, encoded)
+    batches = length_batches(lengths, max_tokens, 1 if alone else None)
     for rows in track(batches, "Reading representations"):
         longest = max(lengths[row] for row in rows)
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -75,22 +78,37 @@ def representations(
 
 @torch.no_grad()
 def _outputs(model: nn.Module, blocks: Sequence[nn.Module], ids: Tensor) -> list[Tensor]:
-    """The output ``[B, T, H]`` of each block."""
-    outputs: list[Tensor] = []
-    with _hooked(blocks, outputs), contextlib.suppress(_Enough):
+    """The output ``[B, T, H]`` of each block: of its last call, if there are several."""
+    outputs: dict[int, Tensor] = {}
+    with evaluation_mode(model), _hooked(model, blocks, outputs), contextlib.suppress(_Enough):
         model(input_ids=ids, use_cache=False)
-    return outputs
+    if unused := set(range(len(blocks))) - set(outputs):
+        raise ModelError(
+            f"The model does not call its decoder block {min(unused)}, so there is no "
+            "representation to compare at that layer. Leave the dependence measure out."
+        )
+    return [outputs[layer] for layer in range(len(blocks))]
 
 
 @contextlib.contextmanager
-def _hooked(blocks: Sequence[nn.Module], outputs: list[Tensor]) -> Iterator[None]:
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
-        # Some blocks give their states first among other things.
-        outputs.append(output if isinstance(output, Tensor) else output[0])
-        if len(outputs) == len(blocks):
-            raise _Enough
+def _hooked(
+    model: nn.Module, blocks: Sequence[nn.Module], outputs: dict[int, Tensor]
+) -> Iterator[None]:
+    def keep(layer: int) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            # Some blocks give their states first among other things.
+            outputs[layer] = output if isinstance(output, Tensor) else output[0]
 
-    handles = [block.register_forward_hook(keep) for block in blocks]
+        return hook
+
+    def enough(*_: object) -> None:
+        raise _Enough
+
+    handles = [block.register_forward_hook(keep(layer)) for layer, block in enumerate(blocks)]
+    getter = getattr(model, "get_output_embeddings", None)
+    head = getter() if getter else None
+    if isinstance(head, nn.Module):
+        handles.append(head.register_forward_pre_hook(enough))
     try:
         yield
     finally:

@@ -1,0 +1,128 @@
+"""Write a patched or an original checkpoint, and read it back, in a dtype decided beforehand."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from declutch.errors import PatchMismatch
+from declutch.models.loading import LoadedModel
+from declutch.models.rewriting import by_stored_name
+from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoint
+from declutch.models.stored import rounds
+from declutch.patching import Patch
+
+log = logging.getLogger("declutch")
+
+State = Literal["original", "patched"]
+
+
+def written_dtype(loaded: LoadedModel, asked: str = "checkpoint") -> torch.dtype | None:
+    """The dtype in which a checkpoint of this model will be written; None is «as it was stored».
+
+    Known as soon as the model is loaded. A model that was loaded in a dtype that can't hold the
+    stored values is another model than the files', and is written as it is in memory.
+
+    Args:
+        asked: what the user gave as ``--dtype``; a dtype by name is written, ``auto`` and
+            ``checkpoint`` keep the stored one.
+    """
+    if loaded.stored is None:
+        return None
+    held = loaded.model.dtype
+    return (
+        held if asked not in ("auto", "checkpoint") or rounds(loaded.stored.dtype, held) else None
+    )
+
+
+def check_writable(loaded: LoadedModel) -> None:
+    """Before any long work: see that the checkpoint can be written, and say in which dtype if
+    that is not the stored one.
+
+    Raises:
+        ModelError: writing would lose a part of what is stored.
+    """
+    if loaded.stored is None:
+        return
+    by_stored_name(loaded.stored, loaded.model)
+    if rounds(loaded.stored.dtype, loaded.model.dtype):
+        log.warning(
+            "The checkpoint of %s is in %s and is used in %s, which rounds its weights: the patch "
+            "will fit the model in %s alone, and the patched checkpoint is written in it.",
+            loaded.info.id, _name(loaded.stored.dtype), loaded.info.dtype, loaded.info.dtype,
+        )  # fmt: skip
+
+
+def save_patched(loaded: LoadedModel, patch: Patch, folder: Path) -> int:
+    """Save a model with a patch in the checkpoint's own dtype; see that the files hold it.
+
+    ``loaded`` is left as it was. A folder that is there already is checked, not written.
+
+    Returns:
+        The number of patched weights found right on disk.
+    """
+    if (folder / "config.json").exists():
+        return check_on_disk(folder, loaded.model, _expected(patch, loaded, "patched"))
+    return write_checkpoint(loaded, patch, folder, "patched")
+
+
+def write_checkpoint(
+    loaded: LoadedModel, patch: Patch, folder: Path, state: State, *, dtype: str = "checkpoint"
+) -> int:
+    """Write a checkpoint with a patch applied, or reverted, and check it on disk.
+
+    Args:
+        loaded: the original model to write a patched one, the patched model to write the original.
+            It is left as it was.
+        dtype: see :func:`written_dtype`.
+
+    Raises:
+        PatchMismatch: the patch does not fit the model.
+        SettingsError: the folder exists.
+        ModelError: the model's weights can't be told in its files.
+    """
+    refuse_existing(folder)
+    change, undo = (
+        (patch.apply, patch.revert) if state == "patched" else (patch.revert, patch.apply)
+    )
+    try:
+        change(loaded.model)
+    except PatchMismatch as error:
+        raise PatchMismatch(f"{error}{_of_another_dtype(patch, loaded)}") from error
+    try:
+        return save_checkpoint(
+            folder,
+            loaded.model,
+            loaded.tokenizer,
+            _expected(patch, loaded, state),
+            loaded.stored,
+            written_dtype(loaded, dtype),
+        )
+    finally:
+        undo(loaded.model, check=False)
+
+
+def _expected(patch: Patch, loaded: LoadedModel, state: State) -> dict[str, tuple[Tensor, Tensor]]:
+    return {
+        name: (indices, patch.values(name, state, loaded.model.dtype))
+        for name, indices in patch.indices.items()
+    }
+
+
+def _of_another_dtype(patch: Patch, loaded: LoadedModel) -> str:
+    """A hint where the patch may be of the same model in fewer bits."""
+    made_in = getattr(torch, patch.info.model.dtype, None)
+    if not isinstance(made_in, torch.dtype) or not rounds(loaded.model.dtype, made_in):
+        return ""
+    return (
+        f" The patch was made on a model in {_name(made_in)}, and this one is in "
+        f"{loaded.info.dtype}: if it is the same, add --dtype {_name(made_in)}."
+    )
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,116 @@
+"""The YAML file of ``--config``: options by name, data sources as mappings."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from cyclopts import App
+from cyclopts.config import Dict
+
+from declutch.errors import DataError, FileFormatError, SettingsError
+from declutch.files import read_bytes
+
+_SOURCES: Final = ("data", "couple", "exclude", "suite", "aware", "unaware")
+"""Options that take NAME=SOURCE; in a file they may be mappings from name to source."""
+_MOST_BYTES = 1 << 18
+_MOST_VALUES = 10_000
+
+
+def take_config(app: App, tokens: list[str]) -> list[str]:
+    """Take ``--config FILE`` out of the arguments; the file gives options, flags win.
+
+    Raises:
+        SettingsError: the file is missing, or is no YAML mapping of option names to values.
+    """
+    rest: list[str] = []
+    path: str | None = None
+    remaining = iter(tokens)
+    for token in remaining:
+        if token == "--config":
+            path = next(remaining, "")
+        elif token.startswith("--config="):
+            path = token.partition("=")[2]
+        else:
+            rest.append(token)
+    app.config = (
+        ()
+        if path is None
+        else (Dict(read_config(Path(path).expanduser()), source=path, use_commands_as_keys=False),)
+    )
+    return rest
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options in a YAML file.
+
+    Raises:
+        SettingsError: it is missing or too large, not YAML, or no mapping from names to values.
+    """
+    import yaml
+
+    try:
+        value = yaml.safe_load(read_bytes(path, _MOST_BYTES))
+    except FileFormatError as error:
+        raise SettingsError(f"--config: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SettingsError(f"--config {path}{where}: not valid YAML ({error.problem}).") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # A date of month 13 and an integer of 6,000 digits; tags that do not fit their values.
+        reason = str(error).split("\n")[0]
+        raise SettingsError(f"--config {path}: not valid YAML: {reason}.") from error
+    except RecursionError as error:
+        raise SettingsError(f"--config {path}: its values are nested too deeply.") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise SettingsError(
+            f"--config {path} must hold options by name, as «num-samples: 64» on a line of its "
+            "own: a mapping from names to values is needed."
+        )
+    _check(path, value)
+    for name in _SOURCES:
+        if isinstance(value.get(name), dict):
+            value[name] = _sources(value[name], path, name)
+    return value
+
+
+def _sources(sources: dict[str, Any], path: Path, option: str) -> list[str]:
+    """Sources by name, as NAME=SOURCE."""
+    from declutch.data.sources import Source
+
+    found = []
+    for name, source in sources.items():
+        try:
+            found.append(f"{name}={source if isinstance(source, str) else Source.parse(source)}")
+        except DataError as error:
+            raise DataError(f"--config {path}, {option}, {name}: {error}") from error
+    return found
+
+
+def _check(path: Path, value: dict[Any, Any]) -> None:
+    """See that keys are text, values are plain, and aliases do not multiply."""
+    waiting: list[Any] = [value]
+    for _ in range(_MOST_VALUES):
+        if not waiting:
+            return
+        one = waiting.pop()
+        if isinstance(one, dict):
+            for key in one:
+                if not isinstance(key, str):
+                    raise SettingsError(
+                        f"--config {path}: the key {key!r} is no text. Put a name that YAML takes "
+                        "for something else (2, on, null) in quotes."
+                    )
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+        elif not isinstance(one, str | int | float | date | None):
+            raise SettingsError(
+                f"--config {path} holds a value of YAML's type {type(one).__name__}, which no "
+                "option takes."
+            )
+    raise SettingsError(f"--config {path} holds more than {_MOST_VALUES:,} values.")

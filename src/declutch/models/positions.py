@@ -1,0 +1,28 @@
+"""How many positions a model has, where it keeps them in a table."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+# Rotary positions have no table: beyond the configured number they go on, if worse and worse.
+_TABLE = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?|pos_emb\w*)$")
+
+
+def position_table(model: nn.Module) -> int | None:
+    """The number of positions that a model's table holds; None where it has none."""
+    config = getattr(model, "config", None)
+    stated = next(
+        (
+            value
+            for name in ("max_position_embeddings", "n_positions", "n_ctx")
+            if isinstance(value := getattr(config, name, None), int)
+        ),
+        None,
+    )
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and _TABLE.search(name):
+            # Some tables begin with rows that no position uses.
+            return min(stated or module.num_embeddings, module.num_embeddings)
+    return None
