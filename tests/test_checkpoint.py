@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from declutch.checkpoint import check_writable, save_patched, write_checkpoint
 from declutch.errors import ModelError, PatchMismatch
-from declutch.models.loading import LoadedModel, ModelOptions, load_model
+from declutch.models.loading import LoadedModel, load_model
 from declutch.patching import Patch
+from declutch.settings import ModelSettings
 from tests.models.checkpoints import (
     SMALL_SHARDS,
     VISION_LANGUAGE,
@@ -31,7 +32,7 @@ WIDTHS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def load(folder: Path, dtype: str = "checkpoint") -> LoadedModel:
-    return load_model(folder, ModelOptions(dtype=dtype, device="cpu"))
+    return load_model(folder, ModelSettings(dtype=dtype, device="cpu"))
 
 
 def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> int:

@@ -11,7 +11,7 @@ import pytest
 from declutch.errors import SettingsError
 from declutch.pipeline import EvaluateSettings, LocateSettings
 from declutch.replies.decoding import Decoding
-from declutch.scoring.score import ScoreSettings
+from declutch.settings import ScoreSettings
 
 NAN, INF = float("nan"), float("inf")
 

@@ -318,6 +318,33 @@ class RunSettings:
     judging: JudgingSettings = field(default_factory=JudgingSettings)
     checks: CheckSettings = field(default_factory=CheckSettings)
 
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        couple: Mapping[str, Any],
+        exclude: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> RunSettings:
+        """Settings from keywords, each given to the part that has a field of that name.
+
+        Raises:
+            SettingsError: none has, or a value is out of its range.
+        """
+        parts = {
+            "load": ModelSettings(), "score": ScoreSettings(), "locate": LocateSettings(),
+            "judging": JudgingSettings(), "checks": CheckSettings(),
+        }  # fmt: skip
+        homes = {each.name: part for part, one in parts.items() for each in fields(one)}
+        if unknown := [name for name in options if name not in homes]:
+            like = difflib.get_close_matches(unknown[0], homes, 1)
+            hint = f" Did you mean {like[0]}?" if like else f" There are: {', '.join(homes)}."
+            raise SettingsError(f"There is no option «{unknown[0]}» of a run.{hint}")
+        for part, one in parts.items():
+            own = {name: value for name, value in options.items() if homes[name] == part}
+            parts[part] = with_options(one, own)
+        return cls(model=model, couple=couple, exclude=exclude or {}, **parts)  # type: ignore[arg-type]
+
     @property
     def evaluate(self) -> EvaluateSettings:
         """How the model is evaluated before and after: with the seed and the format of scoring."""

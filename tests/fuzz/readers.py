@@ -26,7 +26,7 @@ from declutch.judges.embedding import EmbeddingJudge
 from declutch.judges.labels import read_labels
 from declutch.judges.sentence_vectors import SentenceEncoder
 from declutch.locating import locate
-from declutch.models.loading import ModelOptions, load_model
+from declutch.models.loading import load_model
 from declutch.models.targets import target_filter
 from declutch.patching import Patch
 from declutch.pipeline import _begin
@@ -35,6 +35,7 @@ from declutch.reporting.loading import load_input
 from declutch.scoring.memory import parse_size
 from declutch.scoring.partial import Partial
 from declutch.scoring.shortlists import Scores
+from declutch.settings import ModelSettings
 from declutch.suites.loading import load_suite
 from tests.conftest import CHAT_TEMPLATE, build_model, build_tokenizer
 from tests.fuzz.harness import FolderReader, Reader, TextReader
@@ -48,7 +49,7 @@ from tests.fuzz.prepared import (
 from tests.judges.test_embedding import write as write_replies
 from tests.models.test_loading import write_gguf
 
-_CPU = ModelOptions(device="cpu")
+_CPU = ModelSettings(device="cpu")
 _NAMES = (
     "model.layers.0.mlp.gate_proj", "model.layers.11.self_attn.q_proj",
     "model.layers.3.block_sparse_moe.experts.down_proj[7]",

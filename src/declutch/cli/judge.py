@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from declutch.cli.options import A_PATH, DATA, OUTPUT, OutputFlags, named_sources
+from declutch.cli.options import A_PATH, OutputFlags, named_sources
 from declutch.errors import SettingsError
 from declutch.ranges import Folds, Seed
+from declutch.settings import DATA, OUTPUT
 
 if TYPE_CHECKING:
     from declutch.judges.labels import LabelledSet

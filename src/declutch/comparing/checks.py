@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from declutch.comparing.comparison import Comparison, ComparisonRow
 from declutch.comparing.enough import too_few, too_few_of
 from declutch.comparing.results import CheckRecord, Metric, Results
 from declutch.errors import SettingsError
+from declutch.settings import Mode
 
-Mode = Literal["lenient", "strict"]
-MODES: tuple[Mode, ...] = ("lenient", "strict")
+MODES: tuple[Mode, ...] = get_args(Mode)
 Kind = Literal["number", "baseline", "times"]
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?"
@@ -102,26 +102,28 @@ def parse_guards(texts: Sequence[str]) -> tuple[Guard, ...]:
     return tuple(parse_guard(text) for text in texts)
 
 
-def guarded_metrics(guard: Guard, results: Results) -> list[Metric]:
+def guarded_metrics(
+    guard: Guard, metrics: Sequence[Metric], outcomes: Collection[str]
+) -> list[Metric]:
     """The metrics that a guard is about.
 
     A whole name; else all names that begin with it (``awareness``, ``awareness/fairness``); else
-    the outcomes (awareness) of a dimension of that name (``fairness``); else all metrics of which it
-    is a part of the name or the group, if they are of one sort.
+    the outcomes (awareness) of a dimension of that name (``fairness``); else all metrics of which
+    it is a part of the name or the group, if they are of one sort.
 
     Raises:
         SettingsError: there is none, or several sorts of metric go by that name; it lists them.
     """
-    name, metrics = guard.name, results.metrics
+    name = guard.name
     exact = [metric for metric in metrics if metric.name == name]
     if exact:
         return exact
     begins = [metric for metric in metrics if metric.name.startswith((f"{name}/", f"{name}@"))]
     if begins:
         return begins
-    outcomes = [m for m in metrics if m.dimension == name and _is_outcome(results, m)]
-    if outcomes:
-        return outcomes
+    of_dimension = [m for m in metrics if m.dimension == name and m.group in outcomes]
+    if of_dimension:
+        return of_dimension
     parts = [m for m in metrics if name in (m.group, m.dimension, *m.name.split("/"))]
     if not parts:
         known = dict.fromkeys(metric.name.partition("/")[0] for metric in metrics)
@@ -138,10 +140,6 @@ def guarded_metrics(guard: Guard, results: Results) -> list[Metric]:
             "beginning as tells it apart."
         )
     return parts
-
-
-def _is_outcome(results: Results, metric: Metric) -> bool:
-    return results.measure_of(metric).role == "outcome"
 
 
 def check_guards(
@@ -174,7 +172,7 @@ def check_guards(
             raise SettingsError(
                 f"--guard «{guard.text}» needs results to compare with: give --baseline RESULTS."
             )
-        for metric in guarded_metrics(guard, results):
+        for metric in guarded_metrics(guard, results.metrics, results.outcomes):
             _check_possible(guard, metric)
             records.append(
                 _against_number(guard, metric, mode)

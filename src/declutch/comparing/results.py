@@ -208,6 +208,11 @@ class Results(Record):
         """The prompt sets that were replied to."""
         return [SetFacts(**each) for each in self.settings.get("sets", ())]
 
+    @property
+    def outcomes(self) -> set[str]:
+        """Names of the measures that a patch is for."""
+        return {name for name, facts in self.measures.items() if facts.role == "outcome"}
+
     def measure_of(self, metric: Metric) -> MeasureFacts:
         """What a reader is told of the measure that a metric belongs to."""
         title = metric.group.replace("_", " ").capitalize()

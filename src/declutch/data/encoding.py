@@ -19,16 +19,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
 from declutch.files import sha256_json
+from declutch.settings import PromptFormat as PromptFormat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
 log = logging.getLogger("declutch")
 # What a template that writes the day's date gets to write: with the real one the same data would
 # be other tokens tomorrow, and a model before and after would not see the same prompts.

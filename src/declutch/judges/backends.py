@@ -138,11 +138,12 @@ class LocalBackend:
 
     def _model(self) -> LoadedModel:
         if self._loaded is None:
-            from declutch.models.loading import ModelOptions, load_model
+            from declutch.models.loading import load_model
+            from declutch.settings import ModelSettings
 
             self._loaded = load_model(
                 self.reference,
-                ModelOptions(
+                ModelSettings(
                     dtype=self.dtype,
                     device=self.device,
                     revision=self.revision,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from declutch.locating.locate import check_options, locate
+from declutch.locating.locate import check_dimensions, find_rule, locate
 from declutch.locating.request import RULES, Positions, Request, Selection
-from declutch.locating.tops import Scope, important, ratio_notes, top_positions
+from declutch.locating.tops import important, ratio_notes, top_positions
 
 __all__ = [
-    "RULES", "Positions", "Request", "Scope", "Selection", "check_options", "important", "locate",
-    "ratio_notes", "top_positions",
+    "RULES", "Positions", "Request", "Selection", "check_dimensions", "find_rule", "important",
+    "locate", "ratio_notes", "top_positions",
 ]  # fmt: skip

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any
 
 from declutch.data.names import CONTROL
 from declutch.errors import SettingsError
 from declutch.locating.request import RULES, Request, Rule
-from declutch.locating.tops import Scope, positive, ratio_notes, top_positions
+from declutch.locating.tops import positive, ratio_notes, top_positions
 from declutch.models.identity import MatrixInfo
 from declutch.models.targets import target_filter
 from declutch.patching import Patch, PatchInfo
+from declutch.ranges import Seed, check_value
 from declutch.registry import split_name
 from declutch.scoring.shortlists import Scores
+from declutch.settings import LocateSettings, with_options
 
 
 def locate(
@@ -22,12 +24,10 @@ def locate(
     couple: Sequence[str],
     exclude: Sequence[str] = (),
     *,
-    ratio: float = 5e-7,
-    rule: str = "coupled",
-    scope: Scope = "matrix",
+    settings: LocateSettings | None = None,
     target_modules: str | None = None,
-    scale: float = 0.0,
-    seed: int = 0,
+    seed: Seed = 0,
+    **options: Any,
 ) -> Patch:
     """Choose neurons and make the patch that suppresses them.
 
@@ -35,12 +35,8 @@ def locate(
         scores: what :func:`declutch.score` gave.
         couple: two or more dimensions (``released`` takes the positions of the first).
         exclude: dimensions whose important neurons are left alone.
-        ratio: fraction of a matrix taken as important on a dimension.
-        rule: a name in :data:`RULES`, such as ``coupled``, ``released`` or
-            ``single:<dimension>``; or ``FILE.py:NAME``.
-        scope: whether a ratio is of each ``matrix``, each ``layer`` or the ``model``.
+        settings: how; and fields of it as keywords (``ratio=1e-5``), which win.
         target_modules: narrower than what was scored, if given.
-        scale: what the weights are multiplied by.
         seed: of the ``random`` rule.
 
     Raises:
@@ -48,8 +44,11 @@ def locate(
         ShortlistTooShort: the ratio reaches past the shortlists.
         DataError: a dimension was not scored.
     """
+    settings = with_options(settings or LocateSettings(), options)
+    check_value("seed", Seed, seed)
+    ratio, rule, scope = settings.ratio, settings.rule, settings.scope
     choose, argument = find_rule(rule)
-    check_options(couple, exclude, ratio=ratio, rule=rule, scope=scope)
+    check_dimensions(couple, exclude)
     matrices = _narrow(scores, target_modules)
     notes = ratio_notes(matrices, ratio, scope)
     named = [argument] if argument and _parameter(choose) == "dimension" else []
@@ -74,7 +73,7 @@ def locate(
         rule=rule,
         ratio=ratio,
         scope=scope,
-        scale=scale,
+        scale=settings.scale,
         seed=seed,
         coupled=tuple(couple),
         excluded=tuple(exclude),
@@ -109,15 +108,12 @@ def _parameter(rule: Rule) -> str | None:
     return next(iter(list(inspect.signature(rule).parameters)[1:]), None)
 
 
-def check_options(
-    couple: Sequence[str], exclude: Sequence[str], *, ratio: float, rule: str, scope: str
-) -> None:
-    """See that options are right before anything is computed.
+def check_dimensions(couple: Sequence[str], exclude: Sequence[str]) -> None:
+    """See that two or more dimensions are coupled, and none of them excluded.
 
     Raises:
-        SettingsError: one is not.
+        SettingsError: it is not so.
     """
-    find_rule(rule)
     if len(set(couple)) < 2:
         raise SettingsError(
             f"Two or more dimensions are coupled, and {len(set(couple))} was given "
@@ -125,10 +121,6 @@ def check_options(
         )
     if both := set(couple) & set(exclude):
         raise SettingsError(f"{', '.join(sorted(both))}: both coupled and excluded. Choose one.")
-    if not 0 < ratio <= 1:
-        raise SettingsError(f"--ratio {ratio:g} is not between 0 and 1.")
-    if scope not in get_args(Scope):
-        raise SettingsError(f"--scope «{scope}» is unknown; give {', '.join(get_args(Scope))}.")
 
 
 def _narrow(scores: Scores, target_modules: str | None) -> dict[str, MatrixInfo]:

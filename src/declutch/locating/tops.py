@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import floor
-from typing import Literal
 
 import numpy as np
 
@@ -13,8 +12,7 @@ from declutch.errors import SettingsError, ShortlistTooShort
 from declutch.locating.request import Selection
 from declutch.models.identity import MatrixInfo
 from declutch.scoring.shortlists import Shortlist
-
-Scope = Literal["matrix", "layer", "model"]
+from declutch.settings import Scope
 
 
 def important(numel: int, ratio: float) -> int:

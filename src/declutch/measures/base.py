@@ -121,6 +121,14 @@ class Measure(ABC, Generic[I]):
         """What to measure, piece by piece; nothing where it is made of replies."""
         return ()
 
+    def expected(self, subject: Subject, empty: Evidence) -> list[Series]:
+        """What its metrics will be called, as series without items; nothing where it can't be told.
+
+        Args:
+            empty: the prompt sets and judges, and no replies.
+        """
+        return self.series(empty)
+
     @abstractmethod
     def series(self, evidence: Evidence) -> list[Series]:
         """The items of each metric."""
@@ -154,6 +162,22 @@ class Measure(ABC, Generic[I]):
     def files(self, evidence: Evidence) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Further files for a reader, by name, as rows of JSON lines."""
         return {}
+
+
+def set_facts(suite: Suite) -> list[SetFacts]:
+    """The prompt sets of a suite as results describe them."""
+    labels = suite.labels()
+    return [
+        SetFacts(
+            suite=each.suite,
+            set=each.name,
+            kind=each.kind,
+            dimension=each.dimension,
+            label=labels[each.suite, each.name],
+            prompts=len(each.items),
+        )
+        for each in suite.prompt_sets
+    ]
 
 
 MEASURES: Registry[type[Measure[Any]]] = Registry("measure", "declutch.measures", "--measure")

@@ -1,4 +1,4 @@
-"""Guards on results on disk: read the baseline, compare, check, and write the outcome down."""
+"""Release checks on results on disk: read the baseline, compare, check, write the outcome down."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from declutch.comparing.checks import Guard, Mode, check_guards, guarded_metrics, parse_guards
-from declutch.comparing.compare import Comparison, compare
-from declutch.comparing.results import Group, Metric, Results, mean
+from declutch.comparing.checks import Guard, check_guards, guarded_metrics, parse_guards
+from declutch.comparing.comparison import Comparison
+from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
-from declutch.measures.asking import Asked
-from declutch.measures.awareness import reply_metrics
-from declutch.measures.capability.tasks import capability_tasks
-from declutch.replies.store import ReplyStore
-
-_KNOWN_LATER = ("wording", "agreement", "dependence")
-_MARGINS = ("margin", "margin_positive")
+from declutch.measures.base import Evidence, Subject, set_facts
+from declutch.measures.compare import compare
+from declutch.measures.plan import Plan, asked_measures
+from declutch.settings import Mode
 
 
 def prepare_guards(texts: Sequence[str], baseline: Path | str | None = None) -> tuple[Guard, ...]:
@@ -28,46 +25,40 @@ def prepare_guards(texts: Sequence[str], baseline: Path | str | None = None) -> 
         FileFormatError: the baseline is missing or damaged.
     """
     guards = parse_guards(texts)
-    known = Results.load(Path(baseline)).metrics if baseline is not None else ()
+    known = Results.load(Path(baseline)) if baseline is not None else None
     for guard in guards:
         if not guard.needs_baseline:
             continue
-        if baseline is None:
+        if known is None:
             raise SettingsError(
                 f"--guard «{guard.text}» needs results to compare with: give --baseline RESULTS."
             )
-        guarded_metrics(guard, known)
+        guarded_metrics(guard, known.metrics, known.outcomes)
     return guards
 
 
-def check_guard_names(guards: Sequence[Guard], asked: Asked) -> None:
+def check_guard_names(guards: Sequence[Guard], plan: Plan) -> None:
     """See, before any long work, that each guard names something that will be measured.
 
-    Of what is only known afterwards (wording, agreement, dependence by layer) nothing is said.
+    Of a measure whose metrics are only known afterwards (dependence by layer) nothing is said.
 
     Raises:
         SettingsError: a guard names nothing, or several sorts of metric.
     """
-    known = _expected(asked)
+    subject = Subject(plan.suite, plan.settings)
+    empty = Evidence(set_facts(plan.suite), [judge.name for judge in plan.judges])
+    known: list[Metric] = []
+    later: set[str] = set()
+    measures = asked_measures(subject)
+    for measure in measures:
+        found = measure.expected(subject, empty)
+        known += [series.metric(measure.facts.name) for series in found]
+        if not found:
+            later.add(measure.facts.name)
+    outcomes = {one.facts.name for one in measures if one.facts.role == "outcome"}
     for guard in guards:
-        if guard.name.partition("/")[0] not in _KNOWN_LATER:
-            guarded_metrics(guard, known)
-
-
-def _expected(asked: Asked) -> list[Metric]:
-    """The metrics that an evaluation will give, without their values."""
-    empty = tuple(replace(each, items=()) for each in asked.suite.prompt_sets)
-    judges = [judge.name for judge in asked.judges]
-    tasks = capability_tasks(asked.tasks)
-    names: list[tuple[str, Group, str | None]] = [
-        *((f"{name}/{each}", "margin", each) for each in asked.suite.pairs for name in _MARGINS),
-        *(("perplexity/general", "perplexity", None) for _ in asked.suite.passages[:1]),
-        *((f"capability/{task.name}", "capability", None) for task in tasks),
-    ]
-    return [
-        *reply_metrics(replace(asked.suite, prompt_sets=empty), ReplyStore(None, {}), judges),
-        *(mean(name, [], group=group, dimension=each) for name, group, each in names),
-    ]
+        if guard.name.partition("/")[0] not in later:
+            guarded_metrics(guard, known, outcomes)
 
 
 def guard_results(
@@ -97,7 +88,7 @@ def guard_results(
     if guards:
         results.save(Path(directory))
     if comparison is not None:
-        comparison = replace(comparison, after=results, guards=checked)
+        comparison = replace(comparison, after=results, checks=checked)
     return results, comparison
 
 
@@ -110,4 +101,4 @@ def guard_comparison(
         SettingsError: a guard can't be checked.
     """
     checked = check_guards(guards, comparison.after, comparison, mode)
-    return replace(comparison, guards=checked)
+    return replace(comparison, checks=checked)

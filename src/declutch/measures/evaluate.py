@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declutch.comparing.results import ModelRecord, PatchRecord, Results, SetFacts
+from declutch.comparing.results import ModelRecord, PatchRecord, Results
 from declutch.data.encoding import Encoder
 from declutch.errors import SettingsError
 from declutch.files import write_jsonl
 from declutch.judges.asking import judge_replies
 from declutch.judges.base import Judge
 from declutch.locks import locks_out
-from declutch.measures.base import Evidence, Measure, Subject, all_measures
+from declutch.measures.base import Evidence, Measure, Subject, all_measures, set_facts
 from declutch.measures.keeping import Ledger
 from declutch.measures.plan import Plan, SuiteLike, asked_measures, decoding_from, make_plan
 from declutch.models.forward import evaluation_mode
@@ -25,7 +25,6 @@ from declutch.replies.engine import ReplyEngine
 from declutch.replies.store import ReplyStore
 from declutch.replies.transformers_engine import TransformersEngine
 from declutch.settings import EvaluateSettings, with_options
-from declutch.suites.base import Suite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -130,13 +129,9 @@ def evaluate_engine(
         ServerError: a server failed for good.
     """
     plan = make_plan(with_options(settings or EvaluateSettings(), options), suite, judges)
+    refuse_needing_weights(plan)
     subject = Subject(plan.suite, plan.settings)
     asked = [measure for measure in asked_measures(subject) if measure.needs == "replies"]
-    if needing := _needing_weights(subject):
-        raise SettingsError(
-            f"{', '.join(needing)}: that needs the model's weights. Leave it out, or evaluate the "
-            "model with --engine transformers."
-        )
     identity = (
         model
         if isinstance(model, ModelRecord)
@@ -156,14 +151,23 @@ def evaluate_engine(
     return _finished(plan, engine, store, ledger, asked, identity, None, content, notes)
 
 
-def _needing_weights(subject: Subject) -> list[str]:
-    """What somebody asked for, by name or by an option, that no reply can show."""
-    named = subject.settings.measure
-    return [
+def refuse_needing_weights(plan: Plan) -> None:
+    """Refuse what somebody asked for, by name or by an option, and no reply can show.
+
+    Raises:
+        SettingsError: there is such a thing; it is named.
+    """
+    named = plan.settings.measure
+    needing = [
         measure.facts.title
-        for measure in asked_measures(subject)
+        for measure in asked_measures(Subject(plan.suite, plan.settings))
         if measure.needs == "weights" and (measure.facts.name in named or not measure.usual)
     ]
+    if needing:
+        raise SettingsError(
+            f"{', '.join(needing)}: that needs the model's weights, which no server shows. Leave "
+            "it out, or measure it with --engine transformers, into a folder of its own."
+        )
 
 
 def _looked_at(subject: Subject, measures: Sequence[Measure[Any]]) -> list[str]:
@@ -230,22 +234,6 @@ def _write_files(measures: Sequence[Measure[Any]], evidence: Evidence, directory
     for measure in measures:
         for name, rows in measure.files(evidence).items():
             write_jsonl(directory / name, rows)
-
-
-def set_facts(suite: Suite) -> list[SetFacts]:
-    """The prompt sets of a suite as results describe them."""
-    labels = suite.labels()
-    return [
-        SetFacts(
-            suite=each.suite,
-            set=each.name,
-            kind=each.kind,
-            dimension=each.dimension,
-            label=labels[each.suite, each.name],
-            prompts=len(each.items),
-        )
-        for each in suite.prompt_sets
-    ]
 
 
 def _identity(model: Any, info: ModelInfo | None, fingerprint: str | None) -> ModelRecord:

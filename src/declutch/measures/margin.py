@@ -6,7 +6,7 @@ both after the same prompt. It needs no judge and no generation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -61,24 +61,32 @@ class Margin(Measure[MarginItem]):
         by_dimension: dict[str, list[MarginItem]] = {}
         for item in evidence.of(self):
             by_dimension.setdefault(item.set, []).append(item)
-        found = []
-        for dimension, items in by_dimension.items():
-            values = {item.id: item.margin for item in items}
-            unknown = not_finite(list(values), list(values.values()))
-            found += [
-                Series(
-                    f"margin/{dimension}", MEAN, values, dimension, better="higher",
-                    note="log-probability per token, good minus bad response (nats)" + unknown,
-                    label=f"{dimension} · mean",
-                ),
-                Series(
-                    f"margin_positive/{dimension}", PROPORTION,
-                    {key: value > 0 for key, value in values.items()}, dimension, better="higher",
-                    note="pairs whose good response is the likelier one" + unknown,
-                    label=f"{dimension} · above 0",
-                ),
-            ]  # fmt: skip
-        return found
+        return [
+            series
+            for dimension, items in by_dimension.items()
+            for series in _series(dimension, {item.id: item.margin for item in items})
+        ]
+
+    def expected(self, subject: Subject, empty: Evidence) -> list[Series]:
+        """Two of each dimension that has pairs."""
+        return [series for dimension in subject.suite.pairs for series in _series(dimension, {})]
+
+
+def _series(dimension: str, values: Mapping[str, float]) -> list[Series]:
+    unknown = not_finite(list(values), list(values.values()))
+    return [
+        Series(
+            f"margin/{dimension}", MEAN, values, dimension, better="higher",
+            note="log-probability per token, good minus bad response (nats)" + unknown,
+            label=f"{dimension} · mean",
+        ),
+        Series(
+            f"margin_positive/{dimension}", PROPORTION,
+            {key: value > 0 for key, value in values.items()}, dimension, better="higher",
+            note="pairs whose good response is the likelier one" + unknown,
+            label=f"{dimension} · above 0",
+        ),
+    ]  # fmt: skip
 
 
 def _usable(subject: Subject) -> list[tuple[str, list[Example], str]]:
@@ -139,15 +147,18 @@ def margins(
 
     Raises:
         DataError: an example has no bad response, or its prompt leaves no room for a response.
+        ModelError: the model is not causal.
     """
     from declutch.models.forward import response_logprobs
+    from declutch.models.probes import must_be_alone
 
     encoded = [each for pair in pairs for each in _both(encoder, pair)]
     if not encoded:
         return []
+    alone = must_be_alone(model, [each.input_ids for each in encoded])
     values = [
         float(each.double().mean())
-        for each in response_logprobs(model, encoded, max_tokens, "Measuring margins")
+        for each in response_logprobs(model, encoded, max_tokens, "Measuring margins", alone=alone)
     ]
     return [
         MarginItem(

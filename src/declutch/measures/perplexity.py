@@ -15,6 +15,7 @@ from declutch.progress import log
 from declutch.suites.base import Passage
 
 _SET = "general"
+_METRIC = f"perplexity/{_SET}"
 
 
 class PerplexityItem(Item):
@@ -62,7 +63,11 @@ class Perplexity(Measure[PerplexityItem]):
         note = f"over {tokens} tokens of {len(items)} passages"
         note += not_finite([item.id for item in items], [item.nll for item in items])
         values = {item.id: (item.nll, item.tokens) for item in items}
-        return [Series(f"perplexity/{_SET}", PERPLEXITY, values, better="lower", note=note)]
+        return [Series(_METRIC, PERPLEXITY, values, better="lower", note=note)]
+
+    def expected(self, subject: Subject, empty: Evidence) -> list[Series]:
+        """One, if there are passages."""
+        return [Series(_METRIC, PERPLEXITY, {})] if subject.suite.passages else []
 
 
 def passage_nll(
@@ -80,6 +85,7 @@ def passage_nll(
     single token is left out. Both are said.
     """
     from declutch.models.forward import response_logprobs
+    from declutch.models.probes import must_be_alone
 
     encoded, kept, cut = [], [], 0
     for passage in passages:
@@ -95,7 +101,8 @@ def passage_nll(
         log.warning("%d of %d passages were cut at %d tokens.", cut, len(passages), max_length)
     if not encoded:
         return []
-    values = response_logprobs(model, encoded, max_tokens, "Measuring perplexity")
+    alone = must_be_alone(model, [each.input_ids for each in encoded])
+    values = response_logprobs(model, encoded, max_tokens, "Measuring perplexity", alone=alone)
     return [
         PerplexityItem(
             set=_SET,

@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from declutch.comparing.comparison import Comparison
 from declutch.errors import FileFormatError
 from declutch.files import read_json
 from declutch.reporting.values import PatchSummary, ReportInput, ScoredData
@@ -22,7 +23,7 @@ _NEEDED = {
 }
 
 
-def load_input(out: Path) -> ReportInput:
+def load_input(out: Path, comparison: Comparison | None = None) -> ReportInput:
     """Read ``patch``, ``before`` and ``after``, and where present ``scores`` and ``model``.
 
     Raises:
@@ -34,7 +35,7 @@ def load_input(out: Path) -> ReportInput:
 
     out = Path(out)
     check_complete(out)
-    comparison = compare(out / "before", out / "after")
+    comparison = comparison or compare(out / "before", out / "after")
     scores = _scores(out / "scores" / "scores.json")
     steps = {"score": scores.get("settings") or {}, "evaluate": comparison.after.settings}
     return ReportInput(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from declutch.comparing.comparison import Comparison
 from declutch.files import atomic_path, write_text
 from declutch.reporting.conclusion import Conclusion, conclusion
 from declutch.reporting.loading import load_input
@@ -22,17 +23,18 @@ class ReportPaths:
     input: ReportInput
 
 
-def write_report(out: Path | str) -> ReportPaths:
+def write_report(out: Path | str, comparison: Comparison | None = None) -> ReportPaths:
     """Write ``report.html``, ``figures/*.png`` and the checkpoint's model card.
 
     Args:
         out: the folder of a run, with ``patch``, ``before`` and ``after``, and perhaps ``scores``
             and ``model``.
+        comparison: of the two evaluations, where it is at hand.
 
     Raises:
         FileFormatError: something needed is missing or damaged; the message names it.
     """
-    return write_report_of(load_input(Path(out)))
+    return write_report_of(load_input(Path(out), comparison))
 
 
 def write_report_of(report: ReportInput) -> ReportPaths:

@@ -17,7 +17,6 @@ from declutch.data.encoding import (
     EncodedDimension,
     EncodedExample,
     Encoder,
-    PromptFormat,
     encode_all,
     tokens_sha256,
 )
@@ -33,7 +32,6 @@ from declutch.models.identity import MatrixInfo, ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
 from declutch.models.positions import position_table
 from declutch.models.probes import must_be_alone
-from declutch.ranges import Count, Length, Seed, Share, check_ranges
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
@@ -49,31 +47,12 @@ from declutch.scoring.shortlists import (
     differences,
     read_info,
 )
+from declutch.settings import ScoreSettings, with_options
 from declutch.versions import versions
 
 log = logging.getLogger("declutch")
 
 DataLike = LoadedData | Source | str | Path | Sequence[Example] | Rows
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """What decides the shortlists; the defaults are the paper's (arXiv 2410.16672, section 4)."""
-
-    target_modules: str = "mlp"
-    method: str = "importance"
-    statistic: str = "abs"
-    num_samples: Count = 128
-    seed: Seed = 0
-    max_length: Length = 1024
-    prompt_format: PromptFormat = "auto"
-    shortlist: Share = 1e-3
-    allow_fewer: bool = False
-    all_tokens: bool = False
-    contrast: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def score(
@@ -95,7 +74,7 @@ def score(
         model: a transformers causal language model; it is left as it was.
         tokenizer: its tokenizer.
         data: for each dimension its examples, or where they are.
-        settings: or give its fields as keywords (``target_modules="mlp"``, ``num_samples=128``).
+        settings: how; and fields of it as keywords (``target_modules="mlp"``), which win.
         memory_limit: bytes that scoring may use beyond the loaded model.
         batch_tokens: padded tokens in a batch, in place of the planned number.
         checkpoint_interval: seconds between checkpoints of a dimension's partial sums.
@@ -112,7 +91,7 @@ def score(
         DataError, ModelError, OutOfMemory: see the modules named ``data``, ``models``, ``memory``.
         DeclutchError: another process has ended.
     """
-    settings = settings or ScoreSettings(**options)
+    settings = with_options(settings or ScoreSettings(), options)
     lock = FolderLock(out or None)
     with session() as team, evaluation_mode(model):
         team.look_at(model)

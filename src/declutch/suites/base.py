@@ -74,6 +74,10 @@ class Suite:
             _check_ids(f"the pairs of {dimension}", [(pair_id(pair), pair) for pair in pairs])
         _check_ids("the passages", [(p.id, p.text) for p in self.passages])
 
+    def prompts_alone(self) -> Suite:
+        """Without the pairs and passages, which only a model's weights can be measured on."""
+        return replace(self, pairs={}, passages=())
+
     def limited(self, limit: int | None) -> Suite:
         """The first ``limit`` prompts, pairs and passages of each kind; all of them for None.
 

