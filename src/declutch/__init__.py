@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from declutch.data.example import Example as Example
     from declutch.data.loading import load_examples as load_examples
     from declutch.data.sources import Source as Source
+    from declutch.evaluating.compare import compare as compare
+    from declutch.evaluating.evaluate import evaluate as evaluate
+    from declutch.evaluating.evaluate import evaluate_engine as evaluate_engine
     from declutch.judges.base import JUDGES as JUDGES
     from declutch.locating import RULES as RULES
     from declutch.locating import locate as locate
     from declutch.measures.base import MEASURES as MEASURES
     from declutch.measures.base import Measure as Measure
-    from declutch.measures.compare import compare as compare
-    from declutch.measures.evaluate import evaluate as evaluate
-    from declutch.measures.evaluate import evaluate_engine as evaluate_engine
     from declutch.models.loading import LoadedModel as LoadedModel
     from declutch.models.loading import load_model as load_model
     from declutch.models.matrices import find_matrices as find_matrices
@@ -67,9 +67,9 @@ _HOMES = {
     "Scores": "declutch.scoring.shortlists",
     "Source": "declutch.data.sources",
     "Suite": "declutch.suites.base",
-    "compare": "declutch.measures.compare",
-    "evaluate": "declutch.measures.evaluate",
-    "evaluate_engine": "declutch.measures.evaluate",
+    "compare": "declutch.evaluating.compare",
+    "evaluate": "declutch.evaluating.evaluate",
+    "evaluate_engine": "declutch.evaluating.evaluate",
     "find_matrices": "declutch.models.matrices",
     "load_examples": "declutch.data.loading",
     "load_model": "declutch.models.loading",

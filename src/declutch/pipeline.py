@@ -17,12 +17,12 @@ from declutch.comparing.checks import Guard, parse_guards
 from declutch.data.loading import as_source
 from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
+from declutch.evaluating.checking import check_guard_names, guard_comparison
+from declutch.evaluating.compare import compare
+from declutch.evaluating.evaluate import evaluate
+from declutch.evaluating.plan import Plan, make_plan
 from declutch.locating import check_dimensions, find_rule, locate, ratio_notes
 from declutch.locks import locked
-from declutch.measures.checking import check_guard_names, guard_comparison
-from declutch.measures.compare import compare
-from declutch.measures.evaluate import evaluate
-from declutch.measures.plan import Plan, make_plan
 from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import find_matrices
 from declutch.patching import Patch

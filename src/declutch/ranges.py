@@ -1,4 +1,4 @@
-"""What a numeric option may be, said once: in its type.
+"""What an option may be, said once: in its type.
 
 ``num_samples: Count`` declares the range where the option is declared. The command line checks the
 arguments of a command and the library its settings, both with :func:`check_ranges` or what it is
@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from declutch.errors import SettingsError
 
@@ -71,10 +71,26 @@ def check_value(name: str, hint: Any, value: object) -> None:
     """
     if is_dataclass(value) and not isinstance(value, type):
         check_ranges(value)
+    elif isinstance(value, str):
+        choices, open_ended = _choices(hint)
+        if choices and not open_ended and value not in choices:
+            raise SettingsError(
+                f"--{name.replace('_', '-')} «{value}» is unknown; give {', '.join(choices)}."
+            )
     elif isinstance(value, int | float):
         for allowed in _ranges(hint):
             if needed := allowed.refusal(value):
                 raise SettingsError(f"--{name.replace('_', '-')} must be {needed}, not {value}.")
+
+
+def _choices(hint: Any) -> tuple[tuple[str, ...], bool]:
+    """The words of a ``Literal`` in a type, and whether any other text will do as well."""
+    if get_origin(hint) is Literal:
+        return get_args(hint), False
+    if hint is str:
+        return (), True
+    found = [_choices(part) for part in get_args(hint) if get_origin(hint) is not tuple]
+    return sum((words for words, _ in found), ()), any(any_text for _, any_text in found)
 
 
 def _ranges(hint: Any) -> Iterator[Range]:

@@ -25,6 +25,7 @@ GUARDS = Group("Guards", sort_key=15)
 OUTPUT = Group("Output", sort_key=16)
 DANGEROUS = Group("Dangerous", sort_key=17)
 
+Dtype = Literal["auto", "checkpoint", "float32", "bfloat16", "float16"]
 PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
 Scope = Literal["matrix", "layer", "model"]
 Pairing = Literal["order", "length", "seeded"]
@@ -62,7 +63,7 @@ class ModelSettings(Settings):
     """How a model is loaded; names as in transformers."""
 
     dtype: Annotated[
-        Literal["auto", "checkpoint", "float32", "bfloat16", "float16"],
+        Dtype,
         Parameter(group=MODEL, help="auto: the checkpoint's own on a GPU, float32 on a CPU."),
     ] = "auto"
     device: Annotated[str | None, Parameter(group=MODEL, help="cpu, cuda, cuda:1 ...")] = None
@@ -335,7 +336,7 @@ class RunSettings:
             "load": ModelSettings(), "score": ScoreSettings(), "locate": LocateSettings(),
             "judging": JudgingSettings(), "checks": CheckSettings(),
         }  # fmt: skip
-        homes = {each.name: part for part, one in parts.items() for each in fields(one)}
+        homes = {each.name: part for part, one in parts.items() for each in fields(one)}  # type: ignore[arg-type]
         if unknown := [name for name in options if name not in homes]:
             like = difflib.get_close_matches(unknown[0], homes, 1)
             hint = f" Did you mean {like[0]}?" if like else f" There are: {', '.join(homes)}."

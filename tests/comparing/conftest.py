@@ -1,6 +1,6 @@
 """The tiny models and the suite of the evaluation's tests."""
 
-from tests.evaluating import (  # noqa: F401
+from tests.tiny_evaluation import (  # noqa: F401
     _one_thread,
     gpt2,
     llama,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from declutch.evaluating.evaluate import evaluate
 from declutch.locating import locate
-from declutch.measures.evaluate import evaluate
 from declutch.models.identity import ModelInfo
 from declutch.pipeline import RunSettings, _begin
 from declutch.scoring.partial import Partial, Progress

@@ -9,9 +9,9 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.comparing import statistics
+from declutch.evaluating.evaluate import evaluate
 from declutch.judges import Verdict
 from declutch.measures.agreement import agreement_metrics, disagreements
-from declutch.measures.evaluate import evaluate
 from declutch.replies.engine import Reply
 from declutch.replies.store import ReplyStore
 from declutch.replies.verdicts import VerdictName

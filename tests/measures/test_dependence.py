@@ -22,9 +22,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.data.encoding import Encoder
 from declutch.errors import DataError, ModelError, SettingsError
+from declutch.evaluating.evaluate import evaluate
 from declutch.measures.dependence import hsic
 from declutch.measures.dependence.representations import Representations, representations
-from declutch.measures.evaluate import evaluate
 from declutch.suites.base import PromptItem, PromptSet, Suite
 from tests.scoring.test_passes import Again
 

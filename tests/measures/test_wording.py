@@ -11,7 +11,7 @@ from declutch.comparing.compare import compare
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.comparing import statistics
-from declutch.measures.evaluate import evaluate
+from declutch.evaluating.evaluate import evaluate
 from declutch.measures.wording import (
     Replies,
     log_odds,

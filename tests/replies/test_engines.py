@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from declutch.comparing.results import Results
 from declutch.errors import DataError, DeclutchError, MissingExtra, SettingsError
-from declutch.measures.evaluate import NOT_READ, evaluate_engine
+from declutch.evaluating.evaluate import NOT_READ, evaluate_engine
 from declutch.replies.decoding import Decoding, decoding_of
 from declutch.replies.engine import Reply
 from declutch.replies.openai_client import OpenAIClient

@@ -14,7 +14,7 @@ from declutch.settings import EvaluateSettings, ModelSettings
 if TYPE_CHECKING:
     from declutch.comparing.checks import Guard
     from declutch.comparing.results import ModelRecord, Results
-    from declutch.measures.plan import Plan
+    from declutch.evaluating.plan import Plan
     from declutch.replies.engine import ReplyEngine
 
 
@@ -36,7 +36,7 @@ class Job:
         Raises:
             SettingsError: options contradict each other.
         """
-        from declutch.measures.plan import make_plan
+        from declutch.evaluating.plan import make_plan
 
         name = self.engine.engine
         if name != "server" and (self.engine.url or self.engine.api_key_env):
@@ -52,8 +52,8 @@ class Job:
         return self._replies_alone(make_plan(self.evaluation))
 
     def _with_weights(self, plan: Plan) -> Results:
-        from declutch.measures.checking import check_guard_names
-        from declutch.measures.evaluate import evaluate
+        from declutch.evaluating.checking import check_guard_names
+        from declutch.evaluating.evaluate import evaluate
         from declutch.models.loading import load_model
 
         check_guard_names(self.guards, plan)
@@ -71,8 +71,8 @@ class Job:
 
     def _replies_alone(self, plan: Plan) -> Results:
         """What can be measured without the weights."""
-        from declutch.measures.checking import check_guard_names
-        from declutch.measures.evaluate import evaluate_engine, refuse_needing_weights
+        from declutch.evaluating.checking import check_guard_names
+        from declutch.evaluating.evaluate import evaluate_engine, refuse_needing_weights
 
         refuse_needing_weights(plan)
         check_guard_names(self.guards, replace(plan, suite=plan.suite.prompts_alone()))
@@ -87,7 +87,7 @@ class Job:
         )
 
     def _server(self) -> tuple[ReplyEngine, ModelRecord | str]:
-        from declutch.measures.plan import decoding_from
+        from declutch.evaluating.plan import decoding_from
         from declutch.replies.openai_client import OpenAIClient
         from declutch.replies.served_engines import ServerEngine
 
@@ -112,8 +112,8 @@ class Job:
 
     def _vllm(self) -> tuple[ReplyEngine, ModelRecord | str]:
         from declutch.comparing.results import ModelRecord
-        from declutch.measures.evaluate import NOT_READ
-        from declutch.measures.plan import decoding_from
+        from declutch.evaluating.evaluate import NOT_READ
+        from declutch.evaluating.plan import decoding_from
         from declutch.replies.served_engines import VllmEngine
 
         load = self.load

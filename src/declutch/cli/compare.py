@@ -28,8 +28,8 @@ def compare(
     """
     say.start()
     from declutch.cli._evidence import print_comparison
-    from declutch.measures.checking import guard_comparison, prepare_guards
-    from declutch.measures.compare import compare as compare_results
+    from declutch.evaluating.checking import guard_comparison, prepare_guards
+    from declutch.evaluating.compare import compare as compare_results
 
     asked = prepare_guards(guards.guard, before)
     comparison = guard_comparison(

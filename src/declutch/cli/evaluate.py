@@ -40,7 +40,7 @@ def evaluate(
     say.start()
     from declutch.cli._evaluating import Job
     from declutch.cli._evidence import print_evaluation
-    from declutch.measures.checking import guard_results, prepare_guards
+    from declutch.evaluating.checking import guard_results, prepare_guards
 
     asked = prepare_guards(checks.guard, baseline)
     job = Job(model, output, patch, evaluation, engine, load, asked)

@@ -197,9 +197,10 @@ class Rate:
             if used:
                 # A resample of empty items alone has no rate; a tiny size is as good as none.
                 interval = statistics.ratio_interval(uses, [max(n, 1e-9) for n in sizes], seed)
-        low, high = _ends(interval)
-        scaled = [None if end is None else self.per * end for end in (low, high)]
-        return Summary(len(values), self.per * used / total, *scaled)
+        value = self.per * used / total
+        if interval is None:
+            return Summary(len(values), value)
+        return Summary(len(values), value, self.per * interval.low, self.per * interval.high)
 
     def paired(
         self, before: Sequence[tuple[float, float]], after: Sequence[tuple[float, float]], seed: int

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 
 from declutch.data.encoding import dated_template
 from declutch.errors import DataError, OutOfMemory, SettingsError
 from declutch.judges.options import Options
 from declutch.progress import log
 from declutch.replies.openai_client import ChatReply, Messages, OpenAIClient
+from declutch.settings import Dtype, ModelSettings
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,7 @@ class LocalBackend:
         reference: str,
         *,
         revision: str | None = None,
-        dtype: str = "auto",
+        dtype: Dtype = "auto",
         device: str | None = None,
         batch_size: int = 8,
         trust_remote_code: bool = False,
@@ -139,7 +140,6 @@ class LocalBackend:
     def _model(self) -> LoadedModel:
         if self._loaded is None:
             from declutch.models.loading import load_model
-            from declutch.settings import ModelSettings
 
             self._loaded = load_model(
                 self.reference,
@@ -284,7 +284,7 @@ def make_backend(options: Options, default_model: str) -> Backend:
     return LocalBackend(
         model or default_model,
         revision=options.text("revision"),
-        dtype=options.text("dtype") or "auto",
+        dtype=options.choice("dtype", get_args(Dtype)),  # type: ignore[arg-type]
         device=options.text("device"),
         batch_size=options.whole("batch-size", 8),
         trust_remote_code=options.flag("trust-remote-code"),

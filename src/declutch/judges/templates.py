@@ -91,7 +91,7 @@ def find_template(judge: str, preset: str, file: Path | None) -> PromptTemplate:
 
 
 def _installed(preset: str) -> Path | None:
-    found = package_files("walledeval", _PRESETS, f"{preset}.yaml")
+    found = package_files("walledeval", str(_PRESETS), f"{preset}.yaml")
     return found / f"{preset}.yaml" if isinstance(found, Path) else None
 
 

@@ -20,8 +20,6 @@ from declutch.items import I, Item
 from declutch.registry import Registry
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from declutch.data.encoding import Encoder
     from declutch.replies.store import ReplyRow
     from declutch.settings import EvaluateSettings
@@ -34,8 +32,8 @@ class Subject:
 
     suite: Suite
     settings: EvaluateSettings
-    model: PreTrainedModel | None = None
-    tokenizer: PreTrainedTokenizerBase | None = None
+    model: Any = None
+    tokenizer: Any = None
     encoder: Encoder | None = None
 
 

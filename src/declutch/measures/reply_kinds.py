@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from declutch.comparing.kinds import PROPORTION
-from declutch.comparing.results import MeasureFacts, SetFacts
+from declutch.comparing.results import Better, MeasureFacts, SetFacts
 from declutch.comparing.series import Series
 from declutch.items import Item
 from declutch.measures.base import MEASURES, Evidence, Measure
@@ -41,7 +41,7 @@ class ReplyKinds(Measure[Item]):
                     continue
                 prefix = "harmless_" if each.kind == "over_refusal" else ""
                 values = {row.pairing: row.kinds.as_dict()[name] for row in evidence.rows(each)}
-                better = "lower" if name in ("empty", "repeated") else "none"
+                better: Better = "lower" if name in ("empty", "repeated") else "none"
                 found.append(
                     Series(
                         f"{name}/{prefix}{each.label}", PROPORTION, values, each.dimension,

@@ -33,8 +33,6 @@ from declutch.settings import ModelSettings
 
 log = logging.getLogger("declutch")
 
-DTYPES = ("auto", "checkpoint", "float32", "bfloat16", "float16")
-
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -63,8 +61,6 @@ def load_model(reference: str | Path, options: ModelSettings | None = None) -> L
     """
     options = options or ModelSettings()
     reference = str(reference)
-    if options.dtype not in DTYPES:
-        raise SettingsError(f"--dtype «{options.dtype}» is unknown; give {', '.join(DTYPES)}.")
     if options.device and options.device_map:
         raise SettingsError("Give --device or --device-map, not both.")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -30,7 +30,7 @@ def load_input(out: Path, comparison: Comparison | None = None) -> ReportInput:
         FileFormatError: something needed is missing or damaged; the message names it.
     """
     # Imported here: comparing loads scipy, and a page made from values needs none of it.
-    from declutch.measures.compare import compare
+    from declutch.evaluating.compare import compare
     from declutch.patching import Patch
 
     out = Path(out)

@@ -11,9 +11,9 @@ from typing import Any
 from declutch.comparing.comparison import Comparison, ComparisonRow, Table, adjusted
 from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
+from declutch.evaluating.keeping import facts_of, read_measured
 from declutch.items import read_items
 from declutch.measures.base import MEASURES, Evidence, Measure, find_measure
-from declutch.measures.keeping import facts_of, read_measured
 from declutch.replies.store import REPLIES_FILE, ReplyRow, differing, read_replies
 
 

@@ -10,9 +10,9 @@ from declutch.comparing.checks import Guard, check_guards, guarded_metrics, pars
 from declutch.comparing.comparison import Comparison
 from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
+from declutch.evaluating.compare import compare
+from declutch.evaluating.plan import Plan, asked_measures
 from declutch.measures.base import Evidence, Subject, set_facts
-from declutch.measures.compare import compare
-from declutch.measures.plan import Plan, asked_measures
 from declutch.settings import Mode
 
 

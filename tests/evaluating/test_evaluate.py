@@ -18,10 +18,10 @@ from declutch.comparing.results import PatchRecord, Results
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
 from declutch.errors import ModelError, SettingsError
+from declutch.evaluating.evaluate import evaluate
 from declutch.judges import JudgeItem, Verdict
 from declutch.measures import awareness
 from declutch.measures.dependence.representations import representations
-from declutch.measures.evaluate import evaluate
 from declutch.models.identity import MatrixInfo, describe
 from declutch.patching import Patch, PatchInfo
 from declutch.replies.engine import Reply

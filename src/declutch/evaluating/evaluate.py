@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from declutch.comparing.results import ModelRecord, PatchRecord, Results
 from declutch.data.encoding import Encoder
 from declutch.errors import SettingsError
+from declutch.evaluating.keeping import Ledger
+from declutch.evaluating.plan import Plan, SuiteLike, asked_measures, decoding_from, make_plan
 from declutch.files import write_jsonl
 from declutch.judges.asking import judge_replies
 from declutch.judges.base import Judge
 from declutch.locks import locks_out
 from declutch.measures.base import Evidence, Measure, Subject, all_measures, set_facts
-from declutch.measures.keeping import Ledger
-from declutch.measures.plan import Plan, SuiteLike, asked_measures, decoding_from, make_plan
 from declutch.models.forward import evaluation_mode
 from declutch.progress import log
 from declutch.replies.collecting import collect_replies, suite_keys
