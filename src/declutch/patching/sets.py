@@ -14,7 +14,7 @@ from declutch.errors import PatchMismatch
 from declutch.records import Record
 
 if TYPE_CHECKING:
-    from declutch.patching import Patch, PatchInfo
+    from declutch.patching.patch import Patch, PatchInfo
 
 Sign = Literal["|", "&", "-"]
 _Positions = NDArray[np.int64]
