@@ -18,8 +18,7 @@ from pydantic import Field
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.files import changed_files, hash_files, read_json, write_json
-from declutch.records import Record, read_record
-from declutch.scoring.shortlists import differences, same_json
+from declutch.records import Record, differences, read_record, same_json
 
 log = logging.getLogger("declutch")
 

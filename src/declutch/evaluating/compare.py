@@ -14,7 +14,8 @@ from declutch.errors import SettingsError
 from declutch.evaluating.keeping import facts_of, read_measured
 from declutch.items import read_items
 from declutch.measures.base import MEASURES, Evidence, Measure, find_measure
-from declutch.replies.store import REPLIES_FILE, ReplyRow, differing, read_replies
+from declutch.records import differing
+from declutch.replies.store import REPLIES_FILE, ReplyRow, read_replies
 
 
 @dataclass(frozen=True)

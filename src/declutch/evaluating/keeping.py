@@ -18,8 +18,7 @@ from declutch.files import append_jsonl, write_json, write_jsonl
 from declutch.items import Item, read_items
 from declutch.measures.base import Measure, Part
 from declutch.progress import log
-from declutch.records import Record, read_record
-from declutch.replies.store import differing
+from declutch.records import Record, differing, read_record
 
 FORMAT_VERSION = 1
 RECORD_FILE = "measured.json"

@@ -21,12 +21,12 @@ from declutch.files import atomic_path, write_json
 from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.matrices import WeightMatrix, resolve
+from declutch.models.seals import seal
 from declutch.patching.sets import PatchParent, combined
 from declutch.patching.tensors import read_patch_tensors
 from declutch.ranges import Scale, check_value
 from declutch.records import Record, read_record
 from declutch.scoring.shortlists import Shortlist, gather
-from declutch.seals import seal
 from declutch.versions import versions
 
 FORMAT_VERSION = 1

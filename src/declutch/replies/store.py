@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from declutch.errors import FileFormatError, SettingsError
 from declutch.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 from declutch.items import item_id, refuse_doubled
+from declutch.records import differing
 from declutch.replies.engine import Finish, Reply, strip_reasoning
 from declutch.replies.kinds import ReplyKinds, reply_kinds
 from declutch.replies.verdicts import Verdict
@@ -221,23 +222,6 @@ def check_run(directory: Path, run: Mapping[str, Any]) -> dict[str, Any]:
             "to go on with it."
         )
     return judges
-
-
-def differing(
-    old: Mapping[str, Any], new: Mapping[str, Any], words: tuple[str, str] = ("there", "now")
-) -> list[str]:
-    """Say, for each key whose value is not the same in both, what it is in each."""
-    return [
-        f"{key} is {_short(old.get(key))} {words[0]} and {_short(new.get(key))} {words[1]}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    ]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, str) and len(value) > 24:
-        return f"{value[:12]}…"
-    return "absent" if value is None else str(value)
 
 
 Kept = Literal["margins.jsonl", "perplexity.jsonl"]

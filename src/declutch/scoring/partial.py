@@ -29,8 +29,8 @@ from declutch.files import (
     sha256_json,
     write_json,
 )
-from declutch.records import Record, read_record
-from declutch.scoring.shortlists import PARTS, Shortlist, differences
+from declutch.records import Record, differences, read_record
+from declutch.scoring.shortlists import PARTS, Shortlist
 
 log = logging.getLogger("declutch")
 

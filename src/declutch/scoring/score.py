@@ -32,6 +32,7 @@ from declutch.models.identity import MatrixInfo, ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
 from declutch.models.positions import position_table
 from declutch.models.probes import must_be_alone
+from declutch.records import differences
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
@@ -44,7 +45,6 @@ from declutch.scoring.shortlists import (
     ScoresInfo,
     Shortlist,
     control_shortlist,
-    differences,
     read_info,
 )
 from declutch.settings import ScoreSettings, with_options
