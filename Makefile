@@ -44,7 +44,7 @@ families: $(VENV)/.test
 
 docs: $(VENV)/.lint
 	$(BIN)/python docs/hooks/rooms.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # What goes to the package index, tried in an empty environment of its own.
 release: $(VENV)/.lint

@@ -6,7 +6,8 @@ same drawing, and a test sees that it is current.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -25,7 +26,7 @@ GROUND = frozenset(
 )  # fmt: skip
 _ENTRANCE = frozenset({"__main__", "__init__"})
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _EDGE = 132, 46, 26, 54, 16
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _EDGE = 140, 46, 62, 54, 16
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,10 @@ def drawing(found: Mapping[str, Room]) -> str:
         for room in shown
         for name in sorted(_direct(room, found))
     ]
-    boxes = [_box(*places[room.name], _WIDTH, room.name, f"{room.lines:,} lines") for room in shown]
-    ground = ", ".join(sorted(GROUND & set(found)))
+    boxes = [_box(*places[room.name], _WIDTH, room.name) for room in shown]
+    ground = textwrap.wrap(", ".join(sorted(GROUND & set(found))), 72)
     floor = _EDGE + (top + 1) * (_HEIGHT + _GAP_Y)
+    height += 16 * (len(ground) - 1)
     boxes.append(_box(_EDGE, floor, width - 2 * _EDGE, "the ground, for all", ground, "ground"))
     return "\n".join(
         [
@@ -164,13 +166,19 @@ def drawing(found: Mapping[str, Room]) -> str:
     )
 
 
-def _box(x: float, y: float, width: float, title: str, sub: str, style: str = "") -> str:
+def _box(
+    x: float, y: float, width: float, title: str, subs: Sequence[str] = (), style: str = ""
+) -> str:
     middle = x + width / 2
-    return (
-        f'<rect class="{style}" x="{x:g}" y="{y:g}" width="{width:g}" height="{_HEIGHT}" rx="6"/>'
-        f'<text x="{middle:g}" y="{y + 20:g}">{escape(title)}</text>'
-        f'<text class="sub" x="{middle:g}" y="{y + 36:g}">{escape(sub)}</text>'
-    )
+    height = _HEIGHT + 16 * max(0, len(subs) - 1)
+    first = y + (20 if subs else 28)
+    texts = [f'<text x="{middle:g}" y="{first:g}">{escape(title)}</text>']
+    texts += [
+        f'<text class="sub" x="{middle:g}" y="{first + 16 * n:g}">{escape(sub)}</text>'
+        for n, sub in enumerate(subs, start=1)
+    ]
+    box = f'<rect class="{style}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height}" rx="6"/>'
+    return box + "".join(texts)
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
