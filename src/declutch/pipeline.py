@@ -207,7 +207,9 @@ class _Run:
 
     def report(self) -> ReportPaths:
         """Both evaluations side by side, the release checks, and the page."""
-        comparison = compare(self.out / BEFORE.name, self.out / AFTER.name)
+        comparison = compare(
+            self.out / BEFORE.name, self.out / AFTER.name, measures=self.settings.judging.measure
+        )
         checks = self.settings.checks
         comparison = guard_comparison(comparison, self.asked.guards, checks.guard_mode)
         return write_report(self.out, comparison)

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field
 
 from declutch.errors import FileFormatError, SettingsError
-from declutch.files import changed_files, hash_files, read_json, write_json
+from declutch.files import changed_files, hash_files, write_json
 from declutch.records import Record, differences, read_record, same_json
 
 log = logging.getLogger("declutch")
@@ -171,16 +171,14 @@ def refuse_other(out: Path) -> None:
 
     Raises:
         SettingsError: it does.
-        FileFormatError: its ``run.json`` is damaged.
     """
-    path = out / RUN_FILE
-    if path.exists():
-        value = read_json(path)
-        if isinstance(value, dict) and "judges" in value:
-            raise SettingsError(
-                f"{out} holds an evaluation, not a run. Give another -o, and leave it as it is."
-            )
-    elif _filled(out):
+    if (out / RUN_FILE).exists():
+        return  # damage shows where it is read
+    if (out / "replies.json").exists():
+        raise SettingsError(
+            f"{out} holds an evaluation, not a run. Give another -o, and leave it as it is."
+        )
+    if _filled(out):
         raise SettingsError(
             f"{out} exists, is not empty and holds no run. Give another -o, or remove it."
         )

@@ -18,6 +18,15 @@ def compare(
     /,
     *,
     seed: Annotated[Seed, Parameter(group=EVALUATION, help="Of the paired bootstrap.")] = 0,
+    measure: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=EVALUATION,
+            negative=(),
+            help="A measure of your own that both were evaluated with, as FILE.py:NAME; "
+            "repeatable.",
+        ),
+    ] = (),
     guards: CheckSettings = CheckSettings(),
     say: OutputFlags = OutputFlags(),
 ) -> int:
@@ -33,7 +42,7 @@ def compare(
 
     asked = prepare_guards(guards.guard, before)
     comparison = guard_comparison(
-        compare_results(before, after, seed=seed), asked, guards.guard_mode
+        compare_results(before, after, seed=seed, measures=measure), asked, guards.guard_mode
     )
     print_comparison(comparison, as_json=say.json)
     return int(any(not check.held for check in comparison.checks))

@@ -45,7 +45,7 @@ def evaluate(
     asked = prepare_guards(checks.guard, baseline)
     job = Job(model, output, patch, evaluation, engine, load, asked)
     results, comparison = guard_results(
-        job.run(), output, asked, baseline, checks.guard_mode, evaluation.seed
+        job.run(), output, asked, baseline, checks.guard_mode, evaluation.seed, evaluation.measure
     )
     print_evaluation(results, comparison, output, as_json=say.json)
     return int(any(not guard.held for guard in results.guards))

@@ -161,7 +161,7 @@ class Perplexity:
         tokens = [count for _, count in before]
         if tokens != [count for _, count in after]:
             raise SettingsError(
-                "The same texts have other numbers of tokens before and after: the two models "
+                "the same texts have other numbers of tokens before and after: the two models "
                 "have different tokenizers, so their perplexities can't be compared."
             )
         if too_few(len(tokens)):
@@ -225,7 +225,9 @@ PROPORTION, MEAN, PERPLEXITY = Proportion(), Mean(), Perplexity()
 
 def _told(found: PairedMeans) -> Paired:
     if not all(map(math.isfinite, (found.difference, found.low, found.high))):
-        return Paired(found.n)  # beyond a float in some resample
+        # Beyond a float in some resample: there is no interval to test by.
+        known = math.isfinite(found.difference)
+        return Paired(found.n, found.difference if known else None)
     return Paired(
         found.n, found.difference, found.low, found.high, found.p,
         test="exact randomisation" if statistics.exact(found.n) else "paired bootstrap",
@@ -237,7 +239,9 @@ def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
 
 
 def _difference(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else after - before
+    if before is None or after is None:
+        return None
+    return after - before if math.isfinite(after - before) else None
 
 
 def _exp(value: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from declutch.comparing.comparison import ComparisonRow
 from declutch.comparing.kinds import Kind
 from declutch.comparing.results import Better, Metric
+from declutch.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,9 @@ def compare_series(
 
     Returns:
         The row, and what a reader must know of what was left out.
+
+    Raises:
+        SettingsError: the items of the two can't be set against each other.
     """
     for side, metric in (("before", before), ("after", after)):
         if metric.value is None and metric.total:
@@ -86,5 +90,8 @@ def compare_series(
         )
     if not pairs:
         return ComparisonRow(before.name, before, after), notes
-    found = old.kind.paired([pair[0] for pair in pairs], [pair[1] for pair in pairs], seed)
+    try:
+        found = old.kind.paired([pair[0] for pair in pairs], [pair[1] for pair in pairs], seed)
+    except SettingsError as error:
+        raise SettingsError(f"{before.name}: {error}") from error
     return ComparisonRow(before.name, before, after, **asdict(found), pairs=tuple(pairs)), notes

@@ -68,6 +68,7 @@ def guard_results(
     baseline: Path | str | None = None,
     mode: Mode = "lenient",
     seed: int = 0,
+    measures: Sequence[str] = (),
 ) -> tuple[Results, Comparison | None]:
     """Check guards on an evaluation's folder and write them into its ``results.json``.
 
@@ -75,6 +76,7 @@ def guard_results(
         results: what the folder holds.
         baseline: the folder to compare with.
         seed: of the paired bootstrap.
+        measures: those of one's own, as ``FILE.py:NAME``.
 
     Returns:
         The results with their guards, and the comparison where there is a baseline.
@@ -82,7 +84,9 @@ def guard_results(
     Raises:
         SettingsError: a guard can't be checked, or the two evaluations can't be compared.
     """
-    comparison = compare(baseline, directory, seed=seed) if baseline is not None else None
+    comparison = None
+    if baseline is not None:
+        comparison = compare(baseline, directory, seed=seed, measures=measures)
     checked = check_guards(guards, results, comparison, mode)
     results = results.model_copy(update={"guards": checked})
     if guards:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,27 +13,37 @@ from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
 from declutch.evaluating.keeping import facts_of, read_measured
 from declutch.items import read_items
-from declutch.measures.base import MEASURES, Evidence, Measure, find_measure
+from declutch.measures.base import Evidence, Measure, all_measures
 from declutch.records import differing
 from declutch.replies.store import REPLIES_FILE, ReplyRow, read_replies
 
 
 @dataclass(frozen=True)
 class Side:
-    """One evaluation: its results, and what was measured of each item."""
+    """One evaluation: its results, and what was measured of each item.
+
+    Attributes:
+        known: by name, the measures whose items can be read.
+    """
 
     directory: Path
     results: Results
+    known: Mapping[str, Measure[Any]]
 
     @classmethod
-    def read(cls, directory: Path | str) -> Side:
+    def read(cls, directory: Path | str, measures: Sequence[str] = ()) -> Side:
         """Read an evaluation's folder.
+
+        Args:
+            measures: those to be known beside the installed ones.
 
         Raises:
             FileFormatError: a file is missing or damaged.
+            SettingsError: a measure is unknown.
         """
         directory = Path(directory)
-        return cls(directory, Results.load(directory, items=True))
+        known = {one.facts.name: one for one in all_measures(measures)}
+        return cls(directory, Results.load(directory, items=True), known)
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
@@ -46,7 +56,7 @@ class Side:
         items = {}
         for name in self.results.measures:
             path = self.directory / f"{name}.jsonl"
-            measure = find_measure(name) if name in MEASURES else None
+            measure = self.known.get(name)
             if measure is not None and measure.item is not None and path.exists():
                 items[name] = read_items(path, measure.item)
         replies = self.directory / REPLIES_FILE
@@ -59,27 +69,34 @@ class Side:
         )
 
 
-def compare(before: Path | str, after: Path | str, *, seed: int = 0) -> Comparison:
+def compare(
+    before: Path | str, after: Path | str, *, seed: int = 0, measures: Sequence[str] = ()
+) -> Comparison:
     """Compare the results in two folders, metric by metric, over the items that both have.
 
     Args:
         seed: of the paired bootstrap.
+        measures: those of one's own that were evaluated, as ``FILE.py:NAME``. No file is run that
+            is not named here: results may be another's.
 
     Raises:
-        SettingsError: the two were not made the same way (decoding, judges), or have nothing in
-            common; the message names what differs.
+        SettingsError: the two were not made the same way (decoding, max_length, judges), or have
+            nothing in common; the message names what differs.
         FileFormatError: a file is missing or damaged.
     """
-    first, second = Side.read(before), Side.read(after)
+    first, second = Side.read(before, measures), Side.read(after, measures)
     _check_settings(first, second)
     notes = _differences(first, second)
     rows: list[ComparisonRow] = []
     tables: dict[str, Table] = {}
     for name in (name for name in first.results.measures if name in second.results.measures):
-        if name not in MEASURES:
-            notes.append(f"The measure «{name}» is not installed here, so it is not compared.")
+        measure = first.known.get(name)
+        if measure is None:
+            notes.append(
+                f"The measure «{name}» is not installed here, so it is not compared. One in a file "
+                "is given with --measure FILE.py:NAME."
+            )
             continue
-        measure = find_measure(name)
         found, said = _compare_measure(measure, first, second, seed)
         rows += found
         notes += said
@@ -105,12 +122,17 @@ def _replies(before: Evidence, after: Evidence) -> tuple[tuple[ReplyRow, ReplyRo
 def _compare_measure(
     measure: Measure[Any], first: Side, second: Side, seed: int
 ) -> tuple[list[ComparisonRow], Sequence[str]]:
-    try:
-        rows, notes = measure.compare(
-            (first.evidence, first.metrics), (second.evidence, second.metrics), seed
-        )
-    except SettingsError as error:
-        raise SettingsError(f"{measure.facts.title}: {error}") from error
+    rows, notes = measure.compare(
+        (first.evidence, first.metrics), (second.evidence, second.metrics), seed
+    )
+    compared = {row.name for row in rows}
+    lost = [
+        name
+        for name, metric in first.metrics.items()
+        if metric.group == measure.facts.name and name in second.metrics and name not in compared
+    ]
+    if lost:
+        notes = [*notes, f"Not compared, since their items are not there: {', '.join(lost)}."]
     return [replace(row, measure=measure.facts) for row in rows], notes
 
 
@@ -118,6 +140,9 @@ def _check_settings(first: Side, second: Side) -> None:
     """Refuse results that were made in different ways."""
     old, new = first.results.settings, second.results.settings
     differences = differing(old.get("decoding", {}), new.get("decoding", {}), ("before", "after"))
+    # A text cut elsewhere is another text.
+    lengths = [{"max_length": each.get("max_length")} for each in (old, new)]
+    differences += differing(lengths[0], lengths[1], ("before", "after"))
     judges = old.get("judges", {}), new.get("judges", {})
     for judge in sorted({*judges[0]} & {*judges[1]}):
         differences += [

@@ -16,7 +16,14 @@ from declutch.files import write_jsonl
 from declutch.judges.asking import judge_replies
 from declutch.judges.base import Judge
 from declutch.locks import locks_out
-from declutch.measures.base import Evidence, Measure, Subject, all_measures, set_facts
+from declutch.measures.base import (
+    Evidence,
+    Measure,
+    Subject,
+    all_measures,
+    find_measure,
+    set_facts,
+)
 from declutch.models.forward import evaluation_mode
 from declutch.progress import log
 from declutch.replies.collecting import collect_replies, suite_keys
@@ -157,7 +164,7 @@ def refuse_needing_weights(plan: Plan) -> None:
     Raises:
         SettingsError: there is such a thing; it is named.
     """
-    named = plan.settings.measure
+    named = {find_measure(name).facts.name for name in plan.settings.measure}
     needing = [
         measure.facts.title
         for measure in asked_measures(Subject(plan.suite, plan.settings))
@@ -233,7 +240,10 @@ def _finished(
 def _write_files(measures: Sequence[Measure[Any]], evidence: Evidence, directory: Path) -> None:
     for measure in measures:
         for name, rows in measure.files(evidence).items():
-            write_jsonl(directory / name, rows)
+            if rows is None:  # what an earlier evaluation left there is of other judges
+                (directory / name).unlink(missing_ok=True)
+            else:
+                write_jsonl(directory / name, rows)
 
 
 def _identity(model: Any, info: ModelInfo | None, fingerprint: str | None) -> ModelRecord:

@@ -45,6 +45,9 @@ class MeasuredRecord(Record):
 class Ledger:
     """Items by measure, on disk part by part, or in memory alone for ``directory=None``.
 
+    Attributes:
+        items: by measure those of the parts that were asked for, in their order.
+
     Args:
         run: all that items depend on beside their part: the model, the patch. JSON values.
 
@@ -57,6 +60,7 @@ class Ledger:
     def __init__(self, directory: Path | None, run: Mapping[str, Any]) -> None:
         self._directory = directory
         self._record = MeasuredRecord(run=dict(run))
+        self._rows: dict[str, list[Item]] = {}
         self.items: dict[str, list[Item]] = {}
         if directory is not None and (directory / RECORD_FILE).exists():
             self._record = read_measured(directory)
@@ -79,7 +83,7 @@ class Ledger:
             DataError: a part has no items.
         """
         name = measure.facts.name
-        self.items[name] = self._kept(measure)
+        self._rows[name] = self._kept(measure)
         for part in parts:
             if self._has(name, part):
                 log.info("%s: %s is measured already.", measure.facts.title, part.name)
@@ -89,6 +93,10 @@ class Ledger:
             if not items:
                 raise DataError(f"{measure.facts.title}: {part.name} has no items to measure.")
             self._add(name, part, items, {**facts, "seconds": round(time.monotonic() - start, 1)})
+        # The folder may hold other parts too, which were asked for another time.
+        self.items[name] = [
+            item for part in parts for item in self._rows[name] if item.set == part.name
+        ]
 
     def _kept(self, measure: Measure[Any]) -> list[Item]:
         """Items of parts that are whole; what an interrupted write left is dropped."""
@@ -102,8 +110,8 @@ class Ledger:
             return []
         found: list[Item] = read_items(path, measure.item, drop_torn_tail=True)
         kept = [item for item in found if item.set in whole]
-        if len(kept) < len(found):
-            write_jsonl(path, [item.model_dump(mode="json") for item in kept])
+        # Written again, since half a line may be left too.
+        write_jsonl(path, [item.model_dump(mode="json") for item in kept])
         return kept
 
     def _has(self, name: str, part: Part) -> bool:
@@ -116,12 +124,12 @@ class Ledger:
                 f"{'; '.join(differences)}. Choose another folder with -o, or delete "
                 f"{RECORD_FILE} there to measure again."
             )
-        return sum(item.set == part.name for item in self.items[name]) == record.items
+        return sum(item.set == part.name for item in self._rows[name]) == record.items
 
     def _add(self, name: str, part: Part, items: Sequence[Item], facts: Mapping[str, Any]) -> None:
-        others = [item for item in self.items[name] if item.set != part.name]
-        rewritten = len(others) < len(self.items[name])
-        self.items[name] = [*others, *items]
+        others = [item for item in self._rows[name] if item.set != part.name]
+        rewritten = len(others) < len(self._rows[name])
+        self._rows[name] = [*others, *items]
         done = PartRecord(depends=dict(part.depends), items=len(items), facts=dict(facts))
         parts = {**self._record.parts.get(name, {}), part.name: done}
         self._record = self._record.model_copy(
@@ -131,7 +139,7 @@ class Ledger:
             return
         path = self._directory / f"{name}.jsonl"
         if rewritten or not path.exists():
-            write_jsonl(path, [item.model_dump(mode="json") for item in self.items[name]])
+            write_jsonl(path, [item.model_dump(mode="json") for item in self._rows[name]])
         else:
             append_jsonl(path, [item.model_dump(mode="json") for item in items])
         write_json(self._directory / RECORD_FILE, self._record.model_dump(mode="json"))

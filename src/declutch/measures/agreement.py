@@ -76,10 +76,10 @@ class Agreement(Measure[Item]):
                 found.append(Series(name, Kappa(), values, each.dimension, note=note))
         return found
 
-    def files(self, evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+    def files(self, evidence: Evidence) -> dict[str, list[dict[str, Any]] | None]:
         """``disagreements.jsonl``: the replies on which the judges did not all say the same."""
         if len(evidence.judges) < 2:
-            return {}
+            return {FILE_NAME: None}
         found = []
         for each in evidence.sets_of("awareness"):
             for row in evidence.rows(each):

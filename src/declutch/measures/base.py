@@ -157,8 +157,8 @@ class Measure(ABC, Generic[I]):
         """What else is worth showing of two evaluations side by side; nothing by default."""
         return None
 
-    def files(self, evidence: Evidence) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Further files for a reader, by name, as rows of JSON lines."""
+    def files(self, evidence: Evidence) -> Mapping[str, Sequence[Mapping[str, Any]] | None]:
+        """Further files for a reader, by name, as rows of JSON lines; None for one to be removed."""
         return {}
 
 
@@ -194,6 +194,16 @@ def find_measure(name: str) -> Measure[Any]:
 
 
 def all_measures(names: Sequence[str] = ()) -> list[Measure[Any]]:
-    """Ours, those of installed packages, and those that are named beside them, in order."""
+    """Ours, those of installed packages, and those that are named beside them, in order.
+
+    Raises:
+        SettingsError: one is unknown, or two have one name.
+    """
     found = [find_measure(name) for name in dict.fromkeys([*MEASURES.names(), *names])]
+    called = [one.facts.name for one in found]
+    if twice := sorted({name for name in called if called.count(name) > 1}):
+        raise SettingsError(
+            f"--measure: there are two measures called {', '.join(twice)}. Give your own another "
+            "name in its facts."
+        )
     return sorted(found, key=lambda one: one.order)

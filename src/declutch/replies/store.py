@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
@@ -133,6 +133,12 @@ class ReplyStore:
 
     def _open(self, directory: Path) -> None:
         replies, run = directory / REPLIES_FILE, directory / RUN_FILE
+        if (directory / "run.json").exists():
+            raise SettingsError(
+                f"{directory} holds a whole run, with evaluations of its own in "
+                f"{directory / 'before'} and {directory / 'after'}. Give this one a folder of its "
+                f"own with -o, such as {directory / 'evaluation'}."
+            )
         if run.exists():
             self._judges = check_run(directory, self._run)
         elif replies.exists():
@@ -200,12 +206,6 @@ def check_run(directory: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     """
     path = directory / RUN_FILE
     value = read_json(path)
-    if isinstance(value, dict) and "stages" in value:
-        raise SettingsError(
-            f"{directory} holds a whole run, with evaluations of its own in {directory / 'before'} "
-            f"and {directory / 'after'}. Give this one a folder of its own with -o, such as "
-            f"{directory / 'evaluation'}."
-        )
     if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
         raise FileFormatError(
             f"{path} is not a run file of version {FORMAT_VERSION}. Update declutch, or choose "
@@ -222,25 +222,3 @@ def check_run(directory: Path, run: Mapping[str, Any]) -> dict[str, Any]:
             "to go on with it."
         )
     return judges
-
-
-Kept = Literal["margins.jsonl", "perplexity.jsonl"]
-
-
-def kept_rows(directory: Path | None, name: Kept, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of an earlier, interrupted try, if the file holds just these ids; else none.
-
-    To be called after :class:`ReplyStore` has found the run to be the same.
-    """
-    if directory is None or not (Path(directory) / name).exists():
-        return []
-    # The last line may be torn: the process was ended, or the disk full.
-    rows = read_jsonl(Path(directory) / name, drop_torn_tail=True)
-    if not all(isinstance(row, dict) for row in rows):
-        raise FileFormatError(
-            f"{Path(directory) / name} is not as declutch writes it. Remove that file and evaluate "
-            "again: only what it holds is measured anew."
-        )
-    if [f"{row.get('set')}/{row.get('id')}" for row in rows] != list(ids):
-        return []
-    return rows
