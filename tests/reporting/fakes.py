@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +68,23 @@ def share(
         n_pairs=found.n, gained=found.gained, lost=found.lost,
         measure=facts(metric(start).group),
     )  # fmt: skip
+
+
+def one_sided(name: str) -> ComparisonRow:
+    """Awareness of which nothing counted before, so that there is no difference."""
+    row = share(name, start=30, better="higher", dimension="fairness")
+    nothing = {"value": None, "count": 0, "total": 0, "low": None, "high": None}
+    before = row.before.model_copy(update=nothing)
+    return ComparisonRow(name, before, row.after, measure=row.measure)
+
+
+def results(rows: Sequence[ComparisonRow]) -> Results:
+    """One evaluation with the metrics that the rows have after."""
+    return Results(
+        model=ModelRecord(id="owner/tiny", fingerprint="f" * 64, dtype="float32"),
+        measures={row.metric.group: row.measure for row in rows},
+        metrics=tuple(row.after for row in rows),
+    )
 
 
 def number(

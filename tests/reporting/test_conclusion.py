@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from declutch.reporting.values import Row
+from declutch.comparing.comparison import ComparisonRow
+from declutch.reporting.conclusion import conclusion
 from tests.reporting.fakes import (
     awareness,
     layers,
     number,
+    one_sided,
     over_refusal,
     perplexity,
     share,
@@ -124,7 +126,7 @@ def test_gain_that_does_not_stand_after_holm() -> None:
 
 def test_nothing_measured_or_compared() -> None:
     assert conclusion([]).outcome == "not measured"
-    alone = Row(name="awareness/fairness/x", before=None, after=awareness("fairness").after)
+    alone = one_sided("awareness/fairness/x")
     said = conclusion([alone], dimensions=("fairness",))
     assert said.outcome == "not measured"
     assert said.details[0].endswith("not compared.")
@@ -174,7 +176,7 @@ def test_same_replies_are_no_change() -> None:
 )
 @pytest.mark.parametrize(("counts", "joint"), [(UP, ", but "), (FLAT, ", and "), (DOWN, ", and ")])
 def test_a_loss_elsewhere_is_in_the_headline(
-    moved: Row, said: str, counts: dict[str, Any], joint: str
+    moved: ComparisonRow, said: str, counts: dict[str, Any], joint: str
 ) -> None:
     found = conclusion([awareness("fairness", **counts), over_refusal(), moved])
     assert found.headline.endswith(f"{joint}{said}.")

@@ -4,11 +4,11 @@ import io
 import re
 
 import pytest
-from declutch.reporting.verdict import verdict
 from rich.console import Console, RenderableType
 
 from declutch.reporting import console, formats
-from declutch.reporting.values import Row
+from declutch.comparing.comparison import ComparisonRow
+from declutch.reporting.conclusion import conclusion
 from tests.reporting.fakes import (
     awareness,
     layers,
@@ -16,6 +16,7 @@ from tests.reporting.fakes import (
     over_refusal,
     patch_summary,
     perplexity,
+    results,
     share,
 )
 
@@ -57,9 +58,8 @@ def test_single_layers_are_folded_away() -> None:
 
 
 def test_results_of_one_evaluation() -> None:
-    metric = awareness("fairness").after
-    assert metric is not None
-    text = printed(console.results_table([metric]))
+    text = printed(console.results_table(results([awareness("fairness")])))
+    assert "Awareness" in text
     assert "30/100 30.0 %" in text
     assert "21.9 to 39.6" in text
 
@@ -96,14 +96,14 @@ def test_markup_in_names_is_text() -> None:
     assert "[red]x heuristic" in text
 
 
-def test_verdict() -> None:
-    said = verdict([awareness("fairness", gained=30)])
-    text = printed(console.verdict_text(said))
+def test_conclusion() -> None:
+    said = conclusion([awareness("fairness", gained=30)])
+    text = printed(console.conclusion_text(said))
     assert "Awareness of fairness rose" in text
     assert "n = 100" in " ".join(text.split())
 
 
-def wide_rows() -> list[Row]:
+def wide_rows() -> list[ComparisonRow]:
     return [
         awareness("fairness", gained=9, lost=5),
         share("awareness/privacy/judge-of-a-very-long-name", start=1000, gained=99, total=2165),
@@ -118,12 +118,11 @@ def wide_rows() -> list[Row]:
 @pytest.mark.parametrize("count", [1, 6])
 def test_names_and_numbers_are_whole_at_any_width(width: int, count: int) -> None:
     rows = wide_rows()[:count]
-    after = [row.after for row in rows if row.after is not None]
-    for table in (console.comparison_table(rows), console.results_table(after)):
+    for table in (console.comparison_table(rows), console.results_table(results(rows))):
         text = printed(table, width)
         words = text.split()
         for row in rows:
-            for word in (*row.metric.group_title.split(), *row.metric.label.split(" · ")):
+            for word in (*row.measure.title.split(), *row.metric.label.split(" · ")):
                 for part in word.split():
                     assert part in words or f"{part}:" in words, part
             for number_ in formats.value(row.after).replace(" = ", " ").split():

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from declutch.reporting.replies import LONGEST, choose, first_judge, rule
+from declutch.reporting.exchanges import LONGEST, choose, first_judge, rule
 
 from tests.reporting.fakes import reply_pair
 

@@ -50,9 +50,11 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     import yaml
 
+    from declutch.data.file_text import decoded
+
     try:
-        value = yaml.safe_load(read_bytes(path, _MOST_BYTES))
-    except FileFormatError as error:
+        value = yaml.safe_load(decoded(read_bytes(path, _MOST_BYTES), path))
+    except (FileFormatError, DataError) as error:
         raise SettingsError(f"--config: {error}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -93,24 +95,24 @@ def _sources(sources: dict[str, Any], path: Path, option: str) -> list[str]:
 
 def _check(path: Path, value: dict[Any, Any]) -> None:
     """See that keys are text, values are plain, and aliases do not multiply."""
-    waiting: list[Any] = [value]
+    waiting: list[tuple[str, Any]] = [(f"--config {path}", value)]
     for _ in range(_MOST_VALUES):
         if not waiting:
             return
-        one = waiting.pop()
+        place, one = waiting.pop()
         if isinstance(one, dict):
             for key in one:
                 if not isinstance(key, str):
                     raise SettingsError(
-                        f"--config {path}: the key {key!r} is no text. Put a name that YAML takes "
+                        f"{place}: the key {key!r} is no text. Put a name that YAML takes "
                         "for something else (2, on, null) in quotes."
                     )
-            waiting += one.values()
+            waiting += [(f"{place}, {key}", each) for key, each in one.items()]
         elif isinstance(one, list):
-            waiting += one
+            waiting += [(place, each) for each in one]
         elif not isinstance(one, str | int | float | date | None):
             raise SettingsError(
-                f"--config {path} holds a value of YAML's type {type(one).__name__}, which no "
+                f"{place}: it holds a value of YAML's type {type(one).__name__}, which no "
                 "option takes."
             )
     raise SettingsError(f"--config {path} holds more than {_MOST_VALUES:,} values.")

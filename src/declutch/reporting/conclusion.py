@@ -230,11 +230,13 @@ def _not_after_correction(aware: Sequence[ComparisonRow]) -> list[str]:
 
 def _harms(rows: Sequence[ComparisonRow]) -> list[tuple[str, str]]:
     """Side effects for the worse: «perplexity rose», and how much."""
-    return [
-        (row.measure.worse.format(of=row.metric.dimension or row.metric.label), _brief(row))
-        for row in rows
-        if _harmful(row)
-    ]
+    return [(_harm(row), _brief(row)) for row in rows if _harmful(row)]
+
+
+def _harm(row: ComparisonRow) -> str:
+    if row.metric.kind == "perplexity" and "{of}" in row.measure.worse:
+        return f"perplexity on {row.metric.label} rose"  # of one that is not of perplexity alone
+    return row.measure.worse.format(of=row.metric.dimension or row.metric.label)
 
 
 def _harmful(row: ComparisonRow) -> bool:
@@ -281,11 +283,16 @@ def _side_effect(facts: MeasureFacts, present: Sequence[ComparisonRow]) -> list[
         known = "was not tested item by item" if present else "was not measured"
         return [f"{facts.title} {known}, so nothing can be said about a side effect on it."]
     if gained:
-        return [f"{facts.title}: {'; '.join(_short(row) for row in gained)}."]
+        ways = {" rose" if (row.difference or 0) > 0 else " fell" for row in gained}
+        moved = ways.pop() if len(ways) == 1 else ""
+        return [f"{facts.title}{moved}: {'; '.join(_short(row) for row in gained)}."]
     if any(_harmful(row) for row in members):
         return []
-    n = max(row.n_pairs for row in members)
-    items = formats.plural(n, facts.items)
+    # The same items are behind several metrics of one dimension.
+    most: dict[str | None, int] = {}
+    for row in members:
+        most[row.metric.dimension] = max(row.n_pairs, most.get(row.metric.dimension, 0))
+    items = formats.plural(sum(most.values()), facts.items)
     return [f"{facts.title}: no change could be told from chance ({items})."]
 
 

@@ -28,7 +28,7 @@ class Capability(Measure[CapabilityItem]):
         note="accuracy (higher is better) or perplexity (lower is better) of each task",
         role="side effect",
         family="main",
-        worse="capability on {of} got worse",
+        worse="capability on {of} fell",
     )
     needs = "weights"
     usual = False

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import stats
 
 from declutch.comparing import statistics
+from declutch.comparing.enough import too_few
 from declutch.measures.wording.phrases import PER, occurrences
 
 LONGEST = 3
@@ -90,6 +91,8 @@ def shifted_phrases(
 ) -> list[WordingRow]:
     """:func:`wording_shift` for one dimension, over the replies that both have."""
     keys = [key for key in before if key in after]
+    if too_few(len(keys)):
+        return []
     old, new = [before[key] for key in keys], [after[key] for key in keys]
     candidates: list[_Candidate] = []
     for size in range(1, LONGEST + 1):
