@@ -65,7 +65,10 @@ def test_an_empty_file_gives_nothing(tmp_path: Path) -> None:
         ("data:\n  no: a.csv\n", "data: the key False is no text"),
         ("data:\n  x:\n    pth: a.csv\n", "data, x: A data source has the unknown key «pth»"),
         ("data:\n  x: 3\n", "data, x: The data source 3 can't be understood"),
-        ("data:\n  x:\n    path: a.csv\n    where: {yes: 1}\n", "data, x, where: the key True is no text"),
+        (
+            "data:\n  x:\n    path: a.csv\n    where: {yes: 1}\n",
+            "data, x, where: the key True is no text",
+        ),
         ("seed: 2024-99-99\n", "not valid YAML: month must be in 1..12"),
         ("a: \0\n", "line 1: a NUL"),
         (b"b: 1\na: \xff\n", "line 2: the byte 0xff is not UTF-8"),

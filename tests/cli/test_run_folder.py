@@ -110,7 +110,7 @@ def test_an_artefact_that_was_exchanged_is_found(
         pytest.param("scores", marks=pytest.mark.slow),
         "patch/patch.safetensors",
         "model/tokenizer.json",
-        "before/margins.jsonl",
+        "before/margin.jsonl",
         pytest.param("after/replies.jsonl", marks=pytest.mark.slow),
     ],
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
 
 from declutch.comparing import statistics
 from declutch.comparing.comparison import Comparison, ComparisonRow
@@ -185,7 +186,7 @@ def patch(counts: dict[str, int], **info: Any) -> Any:
 def reply_pair(
     number: int, before: str, after: str, *, texts: tuple[str, str] = (NASTY, REFUSAL)
 ) -> tuple[ReplyRow, ReplyRow]:
-    """Replies with the given verdicts of the judge «heuristic»; the token limit ended the second."""
+    """Replies with the given verdicts of the judge «heuristic»; the second is cut."""
 
     def row(text: str, verdict: str, finish: str) -> ReplyRow:
         return ReplyRow(
@@ -202,10 +203,10 @@ def comparison(**changes: Any) -> Comparison:
     results = Results(
         created="2026-01-02T03:04:05+00:00",
         model=ModelRecord(
-            id=changes.pop("model_id", "owner/tiny"), revision="abc123", fingerprint="f" * 64,
-            dtype="float32",
+            id=changes.pop("model_id", "owner/tiny"),
+            revision=changes.pop("revision", "abc123"), fingerprint="f" * 64, dtype="float32",
         ),
-        versions={"declutch": "0.1.0", "torch": "2.13.0"},
+        versions=changes.pop("versions", {"declutch": "0.1.0", "torch": "2.13.0"}),
     )  # fmt: skip
     values: dict[str, Any] = {
         "before": results,
@@ -238,15 +239,12 @@ def report_input(out: Path, **changes: Any) -> ReportInput:
     return ReportInput(**{**values, **changes})
 
 
-_COMPARED = ("rows", "replies", "notes", "model_id", "checks", "tables")
+_COMPARED = (
+    "rows", "replies", "notes", "model_id", "revision", "versions", "checks", "tables",
+)  # fmt: skip
 
 
 def write_safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
-    """A file with a safetensors header and no data: all that counting parameters reads."""
-    header: dict[str, Any] = {
-        name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
-        for name, shape in shapes.items()
-    }
-    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    """A checkpoint's file of tensors of these shapes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    save_file({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, path)

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console, RenderableType
 
-from declutch.reporting import console, formats
 from declutch.comparing.comparison import ComparisonRow
+from declutch.reporting import console, formats
 from declutch.reporting.conclusion import conclusion
 from tests.reporting.fakes import (
     awareness,

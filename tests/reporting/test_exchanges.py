@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from declutch.reporting.exchanges import LONGEST, choose, first_judge, rule
-
 from tests.reporting.fakes import reply_pair
 
 

@@ -7,15 +7,23 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
-from declutch.comparing.comparison import ComparisonRow
 from PIL import Image
 
+from declutch.comparing.comparison import ComparisonRow
 from declutch.reporting import plots
 from declutch.reporting.picture import draw_all
 from declutch.reporting.pictures.coupled import coupled_heatmap
 from declutch.reporting.pictures.margins import margin_panels
 from declutch.reporting.pictures.trade_off import trade_off
-from tests.reporting.fakes import awareness, layers, number, one_sided, patch_summary, report_input, share
+from tests.reporting.fakes import (
+    awareness,
+    layers,
+    number,
+    one_sided,
+    patch_summary,
+    report_input,
+    share,
+)
 
 
 def texts(figure: object) -> list[str]:
@@ -129,9 +137,7 @@ def test_layers_start_at_zero_and_need_a_series() -> None:
 
 def test_names_of_a_user_are_no_markup_and_no_path(tmp_path: Path) -> None:
     rows = (awareness("$x^2$"), awareness("a/../b"))
-    report = report_input(
-        tmp_path, rows=rows, patch=patch_summary(coupled=("$x^2$", "a/../b"))
-    )
+    report = report_input(tmp_path, rows=rows, patch=patch_summary(coupled=("$x^2$", "a/../b")))
     for drawing in draw_all(report):
         assert "/" not in drawing.name
         assert not drawing.name.startswith(".")
