@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from declutch.comparing.compare import Comparison, ComparisonRow
 
 from declutch.comparing.checks import (
-    Mode,
     check_guards,
     guarded_metrics,
     parse_guard,
     parse_guards,
 )
-from declutch.comparing.results import Metric, ModelRecord, Results
+from declutch.comparing.comparison import Comparison, ComparisonRow
+from declutch.comparing.results import MeasureFacts, Metric, ModelRecord, Results
 from declutch.errors import SettingsError
+from declutch.settings import Mode
+
+AWARENESS = MeasureFacts(name="awareness", role="outcome")
 
 
 def metric(name: str, value: float | None = 0.5, **changes: Any) -> Metric:
@@ -37,7 +39,9 @@ def metric(name: str, value: float | None = 0.5, **changes: Any) -> Metric:
 
 def results(*metrics: Metric) -> Results:
     return Results(
-        model=ModelRecord(id="m", fingerprint="f", dtype="float32"), metrics=tuple(metrics)
+        model=ModelRecord(id="m", fingerprint="f", dtype="float32"),
+        measures={"awareness": AWARENESS},
+        metrics=tuple(metrics),
     )
 
 
@@ -49,8 +53,12 @@ def compared(
     before: float | None = 0.5,
 ) -> tuple[Results, Comparison]:
     old, new = metric(name, before), metric(name, 0.5)
-    row = ComparisonRow(name, old, new, difference, low, high)
+    row = ComparisonRow(name, old, new, difference=difference, low=low, high=high)
     return results(new), Comparison(results(old), results(new), (row,))
+
+
+def named(text: str, metrics: list[Metric]) -> list[Metric]:
+    return guarded_metrics(parse_guard(text), metrics, {"awareness"})
 
 
 ALL = [
@@ -130,25 +138,25 @@ def test_percent_is_explained() -> None:
     ],
 )
 def test_names(name: str, names: list[str]) -> None:
-    assert [m.name for m in guarded_metrics(parse_guard(f"{name}>0"), ALL)] == names
+    assert [m.name for m in named(f"{name}>0", ALL)] == names
 
 
 def test_a_suites_label_belongs_to_its_dimension() -> None:
     both = [metric("awareness/fairness@salad/j"), metric("awareness/fairness@bundled/j")]
-    assert guarded_metrics(parse_guard("awareness/fairness>0"), both) == both
-    assert guarded_metrics(parse_guard("fairness>0"), both) == both
-    assert guarded_metrics(parse_guard("awareness/fairness@salad>0"), both) == both[:1]
+    assert named("awareness/fairness>0", both) == both
+    assert named("fairness>0", both) == both
+    assert named("awareness/fairness@salad>0", both) == both[:1]
 
 
 def test_ambiguous_and_unknown_names_list_what_there_is() -> None:
     with pytest.raises(SettingsError, match="refused/fairness, empty/fairness"):
-        guarded_metrics(parse_guard("reply_kinds<1"), ALL)
+        named("reply_kinds<1", ALL)
     with pytest.raises(SettingsError, match="over_refusal/fairness/heuristic"):
-        guarded_metrics(parse_guard("heuristic<1"), ALL)
+        named("heuristic<1", ALL)
     with pytest.raises(SettingsError, match=r"awareness, over_refusal.*perplexity, capability"):
-        guarded_metrics(parse_guard("helaswag>0"), ALL)
+        named("helaswag>0", ALL)
     with pytest.raises(SettingsError, match="There are: none"):
-        guarded_metrics(parse_guard("fairness>0"), [])
+        named("fairness>0", [])
 
 
 # Interval of the difference, then whether «>= baseline-0.05» holds: leniently, strictly.
@@ -292,7 +300,7 @@ def test_too_few_items_fail_in_both_modes(mode: Mode, n: int) -> None:
     (record,) = check_guards(parse_guards(["fairness>=0.2"]), results(few), None, mode)
     assert (record.held, record.shown) == (False, False)
     assert f"too few to tell ({n} of at least 6)" in record.reason
-    row = ComparisonRow(few.name, few, few, 0.0, n_pairs=n)
+    row = ComparisonRow(few.name, few, few, n_pairs=n, difference=0.0)
     comparison = Comparison(results(few), results(few), (row,))
     (record,) = check_guards(parse_guards(["fairness>=baseline"]), results(few), comparison, mode)
     assert (record.held, record.shown) == (False, False)

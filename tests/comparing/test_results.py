@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from declutch.comparing import results
+from declutch.comparing.kinds import MEAN, PERPLEXITY, PROPORTION, Kind
+from declutch.comparing.series import Series
 from declutch.errors import FileFormatError, SettingsError
+
+
+def made(name: str, kind: Kind, values: Sequence[Any], **facts: Any) -> results.Metric:
+    """A metric of these values."""
+    items = {str(n): value for n, value in enumerate(values)}
+    return Series(name, kind, items, **facts).metric(name.partition("/")[0])
+
+
+def shares(count: int, total: int) -> list[bool]:
+    return [n < count for n in range(total)]
 
 
 def some_results() -> results.Results:
     return results.Results(
         model=results.ModelRecord(id="tiny", fingerprint="abc", dtype="float32"),
         metrics=(
-            results.proportion(
+            made(
                 "awareness/privacy/heuristic",
-                3,
-                10,
-                group="awareness",
+                PROPORTION,
+                shares(3, 10),
                 dimension="privacy",
                 judge="heuristic",
                 better="higher",
             ),
-            results.mean("margin/privacy", [0.5, -0.25, 1.0] * 2, group="margin"),
-            results.perplexity("perplexity/general", [20.0, 10.0] * 3, [10, 5] * 3),
+            made("margin/privacy", MEAN, [0.5, -0.25, 1.0] * 2),
+            made("perplexity/general", PERPLEXITY, [(20.0, 10), (10.0, 5)] * 3),
         ),
     )
 
@@ -59,9 +72,9 @@ def test_mean_and_perplexity() -> None:
 
 def test_nothing_measured_is_none_not_zero() -> None:
     for metric in (
-        results.proportion("awareness/x/y", 0, 0, group="awareness"),
-        results.mean("margin/x", [], group="margin"),
-        results.perplexity("perplexity/x", [], []),
+        made("awareness/x/y", PROPORTION, []),
+        made("margin/x", MEAN, []),
+        made("perplexity/x", PERPLEXITY, []),
     ):
         assert (metric.value, metric.low, metric.high, metric.total) == (None, None, None, 0)
 
@@ -131,9 +144,9 @@ def test_a_metric_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("total", [1, 2, 5])
 def test_too_few_items_have_no_interval(total: int) -> None:
     for metric in (
-        results.proportion("awareness/x/y", total, total, group="awareness"),
-        results.mean("margin/x", [1.0] * total, group="margin"),
-        results.perplexity("perplexity/x", [1.0] * total, [2] * total),
+        made("awareness/x/y", PROPORTION, shares(total, total)),
+        made("margin/x", MEAN, [1.0] * total),
+        made("perplexity/x", PERPLEXITY, [(1.0, 2)] * total),
         results.Metric(
             name="a/b", group="agreement", kind="mean", value=1.0, total=total, low=0.9, high=1.0
         ),
@@ -141,8 +154,8 @@ def test_too_few_items_have_no_interval(total: int) -> None:
         assert metric.too_few
         assert metric.value is not None
         assert (metric.low, metric.high) == (None, None)
-    assert not results.proportion("awareness/x/y", 6, 6, group="awareness").too_few
+    assert not made("awareness/x/y", PROPORTION, shares(6, 6)).too_few
 
 
 def test_a_perplexity_without_tokens_has_no_value() -> None:
-    assert results.perplexity("perplexity/x", [0.0], [0]).value is None
+    assert made("perplexity/x", PERPLEXITY, [(0.0, 0)]).value is None

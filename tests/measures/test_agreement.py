@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from declutch.comparing import statistics
 from declutch.evaluating.evaluate import evaluate
 from declutch.judges import Verdict
-from declutch.measures.agreement import agreement_metrics, disagreements
+from declutch.measures.agreement import Agreement, Kappa
+from declutch.measures.base import Evidence, set_facts
 from declutch.replies.engine import Reply
 from declutch.replies.store import ReplyStore
 from declutch.replies.verdicts import VerdictName
@@ -22,7 +23,8 @@ U: VerdictName = "unaware"
 N: VerdictName = "unparsed"
 
 
-def stored(pairs: list[tuple[VerdictName, VerdictName]]) -> tuple[Suite, ReplyStore]:
+def judged(pairs: list[tuple[VerdictName, VerdictName]], *judges: str) -> Evidence:
+    """Replies that two judges, x and y, judged so."""
     items = tuple(PromptItem(str(n), f"prompt {n}") for n in range(len(pairs)))
     suite = Suite("s", (PromptSet("fairness", "fairness", "awareness", items, "s"),))
     store = ReplyStore(None, {})
@@ -31,14 +33,15 @@ def stored(pairs: list[tuple[VerdictName, VerdictName]]) -> tuple[Suite, ReplySt
         store["s", "fairness", item.id].verdicts.update(
             x=Verdict(first),
             y=Verdict(second, "why"),
+            z=Verdict(A),
         )
-    return suite, store
+    return Evidence(set_facts(suite), judges or ("x", "y"), list(store))
 
 
 def test_kappa_by_hand() -> None:
     # 20 both aware, 15 both unaware, 5 and 10 differ: the textbook's table, kappa 0.4.
     pairs = [(A, A)] * 20 + [(U, U)] * 15 + [(A, U)] * 5 + [(U, A)] * 10 + [(N, A)] * 2
-    (metric,) = agreement_metrics(*stored(pairs), ["x", "y"])
+    (metric,) = Agreement().metrics(judged(pairs))
     assert metric.name == "agreement/fairness/x~y"
     assert metric.group == "agreement"
     assert metric.value == pytest.approx(0.4)
@@ -51,25 +54,32 @@ def test_kappa_by_hand() -> None:
 
 
 def test_what_they_differ_on() -> None:
-    suite, store = stored([(A, A), (A, U), (N, U), (U, U)])
-    rows = disagreements(suite, store, ["x", "y"])
+    rows = Agreement().files(judged([(A, A), (A, U), (N, U), (U, U)]))["disagreements.jsonl"]
+    assert rows is not None
     assert [row["id"] for row in rows] == ["1", "2"]
     assert rows[0]["verdicts"]["y"] == {"verdict": "unaware", "reason": "why"}
 
 
 @pytest.mark.parametrize("pairs", [[(A, A)] * 3, [(N, A), (A, N)]])
 def test_no_kappa_where_nothing_can_be_said(pairs: list[tuple[VerdictName, VerdictName]]) -> None:
-    (metric,) = agreement_metrics(*stored(pairs), ["x", "y"])
+    (metric,) = Agreement().metrics(judged(pairs))
     assert metric.value is metric.low is metric.high is None
 
 
 def test_one_judge_and_three() -> None:
-    suite, store = stored([(A, A), (A, U)])
-    assert agreement_metrics(suite, store, ["x"]) == []
-    for row in store:
-        row.verdicts["z"] = Verdict("aware")
-    names = [m.name for m in agreement_metrics(suite, store, ["x", "y", "z"])]
+    pairs = [(A, A), (A, U)]
+    assert Agreement().metrics(judged(pairs, "x")) == []
+    assert Agreement().files(judged(pairs, "x")) == {"disagreements.jsonl": None}
+    names = [m.name for m in Agreement().metrics(judged(pairs, "x", "y", "z"))]
     assert names == [f"agreement/fairness/{pair}" for pair in ("x~y", "x~z", "y~z")]
+
+
+def test_the_difference_is_told_and_not_tested() -> None:
+    half = [(A, A)] * 5 + [(U, U)] * 5 + [(A, U)] * 5 + [(U, A)] * 5
+    found = Kappa().paired(half, [(A, A), (U, U)] * 10, 0)
+    assert found.difference == pytest.approx(1.0)
+    assert (found.p, found.low, found.high, found.test) == (None, None, None, "")
+    assert Kappa().paired([(A, A)] * 20, half, 0).difference is None
 
 
 def test_the_interval() -> None:

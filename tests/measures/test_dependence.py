@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from declutch.comparing.compare import compare
-from declutch.measures.dependence.measure import (
-    dependence_change,
-    dependence_metrics,
-    dependence_rows,
-    pair_indices,
-    paired_prompts,
-    read_dependence,
-)
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.data.encoding import Encoder
 from declutch.errors import DataError, ModelError, SettingsError
+from declutch.evaluating.compare import compare
 from declutch.evaluating.evaluate import evaluate
-from declutch.measures.dependence import hsic
+from declutch.items import read_items
+from declutch.measures.base import Evidence
+from declutch.measures.dependence import Dependence, hsic
 from declutch.measures.dependence.representations import Representations, representations
+from declutch.measures.dependence.rows import (
+    DependenceItem,
+    dependence_change,
+    dependence_rows,
+    pair_indices,
+    paired_prompts,
+)
 from declutch.suites.base import PromptItem, PromptSet, Suite
 from tests.scoring.test_passes import Again
 
@@ -108,7 +108,7 @@ def test_rows_hold_what_the_estimators_say() -> None:
     assert {len(row.null) for row in rows} == {19}
     biased = dependence_rows(first, second, permutations=2, estimator="biased")
     assert biased[1].value == pytest.approx(hsic.hsic(*grams, "biased"))
-    metric = dependence_metrics(rows)[0]
+    metric = Dependence().metrics(Evidence(items={"dependence": rows}))[0]
     assert (metric.total, metric.better, metric.low) == (8, "none", None)
     assert f"p = {rows[0].p:.3g} over 19 other pairings" in metric.note
 
@@ -127,7 +127,7 @@ def test_a_real_dependence_is_found_and_its_loss_too() -> None:
     assert change.p == 1 / 200
     none = dependence_change(before[0], before[0])
     assert (none.difference, none.p) == (0, 1.0)
-    other = replace(before[0], pairs_sha256="another")
+    other = before[0].model_copy(update={"pairs_sha256": "another"})
     assert dependence_change(other, after[0]).p is None
 
 
@@ -164,7 +164,7 @@ def test_evaluated_and_compared(
         evaluate(
             model, tokenizer, suite, out=tmp_path / name, max_new_tokens=2, dependence="length"
         )
-    rows = read_dependence(tmp_path / "a")
+    rows = read_items(tmp_path / "a" / "dependence.jsonl", DependenceItem)
     assert len(rows) == 3 * 2 * 2
     assert {row.pairing for row in rows} == {"length"}
     comparison = compare(tmp_path / "a", tmp_path / "b")

@@ -11,8 +11,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
 from declutch.errors import DataError
-from declutch.measures.margin import MarginRow, margin_metrics, margins, usable_pairs
-from declutch.measures.perplexity import passage_id, passage_nll, perplexity_metrics
+from declutch.items import item_id
+from declutch.measures.base import Evidence, Subject
+from declutch.measures.margin import Margin, MarginItem, margins
+from declutch.measures.perplexity import Perplexity, passage_nll
+from declutch.settings import EvaluateSettings
 from declutch.suites.base import Passage, Suite, pair_id
 
 
@@ -29,7 +32,12 @@ def test_margins_by_hand(
     name: str, request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerFast, suite: Suite
 ) -> None:
     model: PreTrainedModel = request.getfixturevalue(name)
-    rows = margins(model, Encoder(tokenizer, "raw"), suite.pairs, max_tokens=90)
+    encoder = Encoder(tokenizer, "raw")
+    rows = [
+        row
+        for dimension, pairs in suite.pairs.items()
+        for row in margins(model, encoder, dimension, pairs, max_tokens=90)
+    ]
     assert [(row.set, row.id) for row in rows] == [
         (dimension, pair_id(pair)) for dimension, pairs in suite.pairs.items() for pair in pairs
     ]
@@ -48,9 +56,10 @@ def test_margins_by_hand(
 
 def test_margin_metrics() -> None:
     rows = [
-        MarginRow("privacy", str(n), value, 0.0, value) for n, value in enumerate([0.4, -0.2, 0.1])
+        MarginItem(set="privacy", id=str(n), good=value, bad=0.0, margin=value)
+        for n, value in enumerate([0.4, -0.2, 0.1])
     ]
-    mean, positive = margin_metrics(rows)
+    mean, positive = Margin().metrics(Evidence(items={"margin": rows}))
     assert (mean.name, mean.kind, mean.better) == ("margin/privacy", "mean", "higher")
     assert mean.value == pytest.approx(0.1)
     assert (positive.name, positive.count, positive.total) == ("margin_positive/privacy", 2, 3)
@@ -60,7 +69,7 @@ def test_a_pair_without_a_bad_response(
     llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     with pytest.raises(DataError, match="no bad response"):
-        margins(llama, Encoder(tokenizer, "raw"), {"privacy": [Example("a", "b", "c")]})
+        margins(llama, Encoder(tokenizer, "raw"), "privacy", [Example("a", "b", "c")])
 
 
 def test_perplexity_by_hand(
@@ -70,7 +79,7 @@ def test_perplexity_by_hand(
     expected = [logprobs(llama, tokenizer(passage.text)["input_ids"]) for passage in suite.passages]
     assert [row.tokens for row in rows] == [len(each) for each in expected]
     assert [row.nll for row in rows] == pytest.approx([-float(e.sum()) for e in expected], rel=1e-5)
-    (metric,) = perplexity_metrics(rows)
+    (metric,) = Perplexity().metrics(Evidence(items={"perplexity": rows}))
     together = torch.cat(expected)
     assert metric.value == pytest.approx(math.exp(-float(together.mean())), rel=1e-5)
     assert metric.name == "perplexity/general"
@@ -81,23 +90,34 @@ def test_long_and_tiny_passages(
 ) -> None:
     passages = [Passage("long", "a rare house " * 30), Passage("none", "")]
     (row,) = passage_nll(llama, tokenizer, passages, max_length=10)
-    assert (row.id, row.tokens) == (passage_id(passages[0]), 9)
+    assert (row.id, row.tokens) == (item_id("long", passages[0].text), 9)
     assert "Passage none is too short" in caplog.text
     assert "1 of 2 passages were cut at 10 tokens" in caplog.text
 
 
-def test_pairs_that_cannot_be_encoded_are_named(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_pairs_that_cannot_be_encoded_are_named(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
     long = Example("a rare house " * 40, "No.", "long", "Yes.")
     pairs = {"privacy": [Example("Who?", "No.", "fits", "Yes."), long, Example("a", "b", "half")]}
-    usable, notes = usable_pairs(Encoder(tokenizer, "raw", 50), pairs)
-    assert [pair.id for pair in usable["privacy"]] == ["fits"]
-    (note,) = notes
+    suite = Suite("s", pairs={name: tuple(each) for name, each in pairs.items()})
+    encoder = Encoder(tokenizer, "raw", 50)
+    subject = Subject(suite, EvaluateSettings(), llama, tokenizer, encoder)
+    (part,) = Margin().parts(subject)
+    items, _ = part.run()
+    assert (part.name, [item.id for item in items]) == ("privacy", [pair_id(pairs["privacy"][0])])
+    (note,) = Margin().check(subject)
     assert "margin/privacy: 2 of 3 pairs are left out: long, half." in note
     assert "its prompt fills them" in note
 
 
-def test_the_id_of_an_item_holds_its_content() -> None:
+def test_the_id_of_an_item_holds_its_content(
+    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
     same, other = Example("a", "b", "1", "c"), Example("a", "b", "1", "d")
     assert pair_id(same) == pair_id(Example("a", "b", "1", "c"))
     assert pair_id(same) != pair_id(other)
-    assert passage_id(Passage("p", "x")) != passage_id(Passage("p", "y"))
+    passages = [Passage("p", "Who lives there?"), Passage("p", "Who lives here?")]
+    ids = [row.id for row in passage_nll(llama, tokenizer, passages)]
+    assert len({*ids}) == 2
+    assert all(each.startswith("p-") for each in ids)

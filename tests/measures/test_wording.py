@@ -7,23 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from declutch.comparing.compare import compare
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from declutch.comparing import statistics
+from declutch.comparing.results import SetFacts
+from declutch.evaluating.compare import compare
 from declutch.evaluating.evaluate import evaluate
-from declutch.measures.wording import (
-    Replies,
-    log_odds,
-    occurrences,
-    phrase_key,
-    phrases_for,
-    shifted_phrases,
-    wording_metrics,
-    wording_shift,
-    words,
-)
+from declutch.measures.base import Evidence
+from declutch.measures.wording import Wording
+from declutch.measures.wording.phrases import occurrences, phrase_key, phrases_for, words
+from declutch.measures.wording.shift import log_odds, shifted_phrases
 from declutch.replies.engine import Reply
+from declutch.replies.store import ReplyRow
 from declutch.replies.transformers_engine import TransformersEngine
 from declutch.suites.base import PromptItem, PromptSet, Suite
 
@@ -48,13 +43,24 @@ def test_default_phrases_fit_the_dimension() -> None:
 
 
 def test_metrics_are_rates_in_a_thousand_words() -> None:
-    replies: Replies = {
-        "privacy": {
-            "a": words("sorry, no"), "b": words("sorry sorry it is so"), **{c: [] for c in "cdef"}
-        },
-        "fairness": {"d": []},
-    }  # fmt: skip
-    metrics = {m.name: m for m in wording_metrics(replies, ["sorry", "consent"])}
+    texts = {
+        "privacy": ["sorry, no", "sorry sorry it is so", "", "", "", ""],
+        "fairness": [""],
+    }
+    evidence = Evidence(
+        sets=[
+            SetFacts(
+                suite="s", set=name, kind="awareness", dimension=name, label=name, prompts=len(said)
+            )
+            for name, said in texts.items()
+        ],
+        replies=[
+            ReplyRow("s", name, str(n), f"Prompt {n}?", text, "stop")
+            for name, said in texts.items()
+            for n, text in enumerate(said)
+        ],
+    )
+    metrics = {m.name: m for m in Wording().metrics(evidence)}
     used = metrics["wording/privacy/sorry"]
     assert used.value == pytest.approx(1000 * 3 / 7)
     assert (used.total, used.dimension, used.better) == (6, "privacy", "none")
@@ -153,7 +159,7 @@ def test_evaluated_and_compared(
     row = comparison.row("wording/privacy/private")
     assert row.difference == pytest.approx(-250)
     assert (row.n_pairs, row.test) == (3, "too few to tell")
-    assert comparison.wording == ()  # four replies and three are too few
+    assert comparison.tables == {}  # four replies and three are too few
 
 
 def test_shifts_are_found_in_folders(
@@ -177,6 +183,8 @@ def test_shifts_are_found_in_folders(
     row = comparison.row("wording/privacy/private")
     assert (row.n_pairs, row.test) == (6, "exact randomisation")
     assert comparison.as_json()["wording"][0]["dimension"] == "privacy"
-    found = wording_shift(tmp_path / "a", tmp_path / "b", most=10)
-    assert found == comparison.wording
-    assert {(one.before, one.after) for one in found} >= {(6, 0)}
+    table = comparison.tables["wording"]
+    assert len(table.rows) == len(table.values) <= 10
+    assert table.values == comparison.as_json()["wording"]
+    assert {(one["before"], one["after"]) for one in table.values} >= {(6, 0)}
+    assert all(len(row) == len(table.columns) for row in table.rows)

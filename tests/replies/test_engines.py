@@ -13,11 +13,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from declutch.comparing.compare import compare
 from transformers import PreTrainedTokenizerFast
 
 from declutch.comparing.results import Results
 from declutch.errors import DataError, DeclutchError, MissingExtra, SettingsError
+from declutch.evaluating.compare import compare
 from declutch.evaluating.evaluate import NOT_READ, evaluate_engine
 from declutch.replies.decoding import Decoding, decoding_of
 from declutch.replies.engine import Reply
@@ -139,7 +139,7 @@ def test_a_served_model_is_evaluated_by_its_replies_alone(
     assert len(server.asked) == 9
     with pytest.raises(SettingsError, match="model is tiny there and other now"):
         evaluate_engine(engine(server), suite, model="other", out=tmp_path)
-    with pytest.raises(SettingsError, match="capability needs"):
+    with pytest.raises(SettingsError, match="Capability: that needs the model's weights"):
         evaluate_engine(engine(server), [suite, "paper-capability"], model="tiny")
 
 

@@ -10,7 +10,7 @@ import pytest
 from declutch.errors import FileFormatError, SettingsError
 from declutch.judges import Verdict
 from declutch.replies.engine import Reply
-from declutch.replies.store import ReplyStore, kept_rows, read_replies
+from declutch.replies.store import ReplyStore, read_replies
 
 RUN = {"fingerprint": "a" * 64, "patch": None, "max_new_tokens": 64}
 
@@ -61,16 +61,16 @@ def test_another_run_is_refused_and_named(tmp_path: Path) -> None:
 
 def test_replies_of_unknown_origin_are_refused(tmp_path: Path) -> None:
     filled(tmp_path)
-    (tmp_path / "run.json").unlink()
-    with pytest.raises(FileFormatError, match=r"without its run\.json"):
+    (tmp_path / "replies.json").unlink()
+    with pytest.raises(FileFormatError, match=r"without its replies\.json"):
         ReplyStore(tmp_path, RUN)
 
 
 @pytest.mark.parametrize("text", ["[]", '{"format_version": 9}', '{"format_version": 1}'])
 def test_a_damaged_run_file_is_refused(tmp_path: Path, text: str) -> None:
     filled(tmp_path)
-    (tmp_path / "run.json").write_text(text)
-    with pytest.raises(FileFormatError, match=r"run\.json"):
+    (tmp_path / "replies.json").write_text(text)
+    with pytest.raises(FileFormatError, match=r"replies\.json"):
         ReplyStore(tmp_path, RUN)
 
 
@@ -117,16 +117,8 @@ def test_in_memory_alone() -> None:
     assert len(store) == 1
 
 
-def test_kept_rows_must_be_the_same_items(tmp_path: Path) -> None:
-    rows = [{"set": "a", "id": "1"}, {"set": "a", "id": "2"}]
-    (tmp_path / "margins.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert kept_rows(tmp_path, "margins.jsonl", ["a/1", "a/2"]) == rows
-    assert kept_rows(tmp_path, "margins.jsonl", ["a/1"]) == []
-    assert kept_rows(tmp_path, "perplexity.jsonl", ["a/1"]) == []
-    whole = (tmp_path / "margins.jsonl").read_text()
-    (tmp_path / "margins.jsonl").write_text(whole[:-3])
-    assert kept_rows(tmp_path, "margins.jsonl", ["a/1", "a/2"]) == []
-    (tmp_path / "margins.jsonl").write_text(f"{whole}3\n")
-    with pytest.raises(FileFormatError, match="Remove that file"):
-        kept_rows(tmp_path, "margins.jsonl", ["a/1", "a/2"])
-    assert kept_rows(None, "margins.jsonl", ["a/1", "a/2"]) == []
+def test_the_folder_of_a_whole_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"format_version": 2, "settings": {}, "stages": {}}')
+    with pytest.raises(SettingsError, match="holds a whole run"):
+        ReplyStore(tmp_path, RUN)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

@@ -8,10 +8,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from declutch.suites.known import _Part
 
 from declutch.errors import DataError, SettingsError
-from declutch.suites import known as known_suites
+from declutch.suites import salad
+from declutch.suites.counted import Part
 from declutch.suites.loading import load_suite, load_suites
 
 THEMES = {
@@ -125,10 +125,10 @@ def test_salad_of_a_file(salad_file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "3 fairness prompts were found where the paper names 2,165" in suite.notes[0]
     assert "1 privacy prompts were found where the paper names 657" in suite.notes[1]
     exact = {
-        "fairness": _Part("O2: Unfair Representation", 3),
-        "privacy": _Part("O9: Privacy Infringement", 1),
+        "fairness": Part("O2: Unfair Representation", 3),
+        "privacy": Part("O9: Privacy Infringement", 1),
     }
-    monkeypatch.setattr(known_suites, "_SALAD", exact)
+    monkeypatch.setattr(salad, "_PARTS", exact)
     assert load_suite(f"salad:{salad_file}").notes == ()
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
-from declutch.suites import base as suites
-from declutch.suites.base import Passage, PromptItem, PromptSet, Suite
+from declutch.suites.base import SUITES, Passage, PromptItem, PromptSet, Suite
 from declutch.suites.loading import load_suite, load_suites
 
 
@@ -55,10 +54,11 @@ def test_suite_of_a_file(tmp_path: Path) -> None:
 
 
 def test_a_new_suite_is_found_by_name(monkeypatch: pytest.MonkeyPatch, suite: Suite) -> None:
-    monkeypatch.setattr(suites, "_SUITES", dict(suites._SUITES))
-    suites.register_suite("tiny")(lambda: suite)
+    names = SUITES.names()  # ours are known by now
+    monkeypatch.setattr(SUITES, "_own", dict(SUITES._own))
+    SUITES.register("tiny")(lambda: suite)
     assert load_suite("tiny") is suite
-    assert "tiny" in suites.suite_names()
+    assert set(SUITES.names()) == {*names, "tiny"}
 
 
 def test_unknown_suite_names_those_there_are() -> None:

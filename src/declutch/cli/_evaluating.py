@@ -49,7 +49,7 @@ class Job:
                 f"a patched checkpoint first: declutch apply MODEL {self.patch} -o DIR, and "
                 "evaluate that."
             )
-        return self._replies_alone(make_plan(self.evaluation))
+        return self._replies_alone(make_plan(self.evaluation, weights=False))
 
     def _with_weights(self, plan: Plan) -> Results:
         from declutch.evaluating.checking import check_guard_names
@@ -72,9 +72,8 @@ class Job:
     def _replies_alone(self, plan: Plan) -> Results:
         """What can be measured without the weights."""
         from declutch.evaluating.checking import check_guard_names
-        from declutch.evaluating.evaluate import evaluate_engine, refuse_needing_weights
+        from declutch.evaluating.evaluate import evaluate_engine
 
-        refuse_needing_weights(plan)
         check_guard_names(self.guards, replace(plan, suite=plan.suite.prompts_alone()))
         engine, record = self._server() if self.engine.engine == "server" else self._vllm()
         return evaluate_engine(

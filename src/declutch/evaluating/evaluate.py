@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from declutch.comparing.results import ModelRecord, PatchRecord, Results
 from declutch.data.encoding import Encoder
-from declutch.errors import SettingsError
 from declutch.evaluating.keeping import Ledger
 from declutch.evaluating.plan import Plan, SuiteLike, asked_measures, decoding_from, make_plan
 from declutch.files import write_jsonl
@@ -21,7 +20,6 @@ from declutch.measures.base import (
     Measure,
     Subject,
     all_measures,
-    find_measure,
     set_facts,
 )
 from declutch.models.forward import evaluation_mode
@@ -135,8 +133,8 @@ def evaluate_engine(
         DataError: a prompt can't be used.
         ServerError: a server failed for good.
     """
-    plan = make_plan(with_options(settings or EvaluateSettings(), options), suite, judges)
-    refuse_needing_weights(plan)
+    asked_settings = with_options(settings or EvaluateSettings(), options)
+    plan = make_plan(asked_settings, suite, judges, weights=False)
     subject = Subject(plan.suite, plan.settings)
     asked = [measure for measure in asked_measures(subject) if measure.needs == "replies"]
     identity = (
@@ -156,25 +154,6 @@ def evaluate_engine(
     left_out = [m.facts.title.lower() for m in all_measures() if m.needs == "weights"]
     notes.append(f"Only replies were measured: {', '.join(left_out)} need the model's weights.")
     return _finished(plan, engine, store, ledger, asked, identity, None, content, notes)
-
-
-def refuse_needing_weights(plan: Plan) -> None:
-    """Refuse what somebody asked for, by name or by an option, and no reply can show.
-
-    Raises:
-        SettingsError: there is such a thing; it is named.
-    """
-    named = {find_measure(name).facts.name for name in plan.settings.measure}
-    needing = [
-        measure.facts.title
-        for measure in asked_measures(Subject(plan.suite, plan.settings))
-        if measure.needs == "weights" and (measure.facts.name in named or not measure.usual)
-    ]
-    if needing:
-        raise SettingsError(
-            f"{', '.join(needing)}: that needs the model's weights, which no server shows. Leave "
-            "it out, or measure it with --engine transformers, into a folder of its own."
-        )
 
 
 def _looked_at(subject: Subject, measures: Sequence[Measure[Any]]) -> list[str]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from declutch.errors import SettingsError
 from declutch.judges.asking import find_judges
 from declutch.judges.base import Judge
-from declutch.measures.base import Measure, Subject, all_measures
+from declutch.measures.base import Measure, Subject, all_measures, find_measure
 from declutch.measures.capability.tasks import is_capability_suite
 from declutch.replies.decoding import Decoding, decoding_of
 from declutch.settings import EvaluateSettings
@@ -31,14 +32,17 @@ def make_plan(
     settings: EvaluateSettings,
     suite: SuiteLike | None = None,
     judges: Sequence[str | Judge] | None = None,
+    *,
+    weights: bool = True,
 ) -> Plan:
     """Load the suites, make the judges, and see that all that is asked for can be measured.
 
     Args:
         suite, judges: in place of those that the settings name.
+        weights: whether a model's weights are at hand, or its replies alone.
 
     Raises:
-        SettingsError: an option is wrong.
+        SettingsError: an option is wrong, or asks for what no reply can show.
         DataError: prompts can't be read, or are too few.
         MissingExtra: something asked for needs a package that is not installed.
     """
@@ -54,9 +58,35 @@ def make_plan(
         find_judges(settings.judge if judges is None else judges),
         settings,
     )
-    for measure in asked_measures(Subject(plan.suite, settings)):
-        measure.check(Subject(plan.suite, settings))
+    subject = Subject(plan.suite, settings)
+    measures = asked_measures(subject)
+    if not weights:
+        measures = _without_weights(settings, measures)
+    for measure in measures:
+        measure.check(subject)
     return plan
+
+
+def _without_weights(
+    settings: EvaluateSettings, measures: Sequence[Measure[Any]]
+) -> list[Measure[Any]]:
+    """The measures that replies alone show.
+
+    Raises:
+        SettingsError: another was asked for, by name or by an option.
+    """
+    named = {find_measure(name).facts.name for name in settings.measure}
+    needing = [
+        measure.facts.title
+        for measure in measures
+        if measure.needs == "weights" and (measure.facts.name in named or not measure.usual)
+    ]
+    if needing:
+        raise SettingsError(
+            f"{', '.join(needing)}: that needs the model's weights, which no server shows. Leave "
+            "it out, or measure it with --engine transformers, into a folder of its own."
+        )
+    return [measure for measure in measures if measure.needs == "replies"]
 
 
 def _references(suite: SuiteLike) -> list[str | Suite]:

