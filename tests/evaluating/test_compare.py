@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from declutch.comparing.compare import Comparison, compare
 
 from declutch.comparing import statistics
-from declutch.comparing.results import Metric, ModelRecord, Results
+from declutch.comparing.comparison import Comparison
+from declutch.comparing.results import ModelRecord, Results
 from declutch.errors import FileFormatError, SettingsError
+from declutch.evaluating.compare import compare
 from declutch.files import write_jsonl
+from declutch.items import Item
 from declutch.judges import Verdict
-from declutch.measures.awareness import reply_metrics, suite_keys
-from declutch.measures.margin import MarginRow, margin_metrics
-from declutch.measures.perplexity import PerplexityRow, perplexity_metrics
+from declutch.measures.base import Evidence, all_measures, set_facts
+from declutch.measures.capability.outcome import CapabilityItem
+from declutch.measures.margin import MarginItem
+from declutch.measures.perplexity import PerplexityItem
+from declutch.replies.collecting import suite_keys
 from declutch.replies.engine import Reply
 from declutch.replies.store import ReplyStore
 from declutch.suites.base import PromptItem, PromptSet, Suite
@@ -43,44 +48,55 @@ def write(
     margins: list[float],
     nll: list[float],
     refused: int = 0,
-    extra: tuple[Metric, ...] = (),
+    capability: Sequence[CapabilityItem] = (),
+    other_judge: str = "",
     **settings: Any,
 ) -> Path:
-    """An evaluation's folder: a letter a prompt, a(ware), u(naware) or x (unparsed)."""
+    """An evaluation's folder: a letter a prompt, a(ware), u(naware) or x (unparsed).
+
+    Args:
+        other_judge: what a second judge says, in the same letters.
+    """
     suite = a_suite(len(verdicts))
     words = {"a": "aware", "u": "unaware", "x": "unparsed"}
     store = ReplyStore(folder, {"made": "by hand"})
     for n, letter in enumerate(verdicts):
         store.add("tiny", "privacy", str(n), f"Prompt {n}?", Reply(f"Reply {n}.", "stop"))
-        store["tiny", "privacy", str(n)].verdicts["fake"] = Verdict(words[letter])  # type: ignore[arg-type]
+        row = store["tiny", "privacy", str(n)]
+        row.verdicts["fake"] = Verdict(words[letter])  # type: ignore[arg-type]
+        if other_judge:
+            row.verdicts["other"] = Verdict(words[other_judge[n]])  # type: ignore[arg-type]
     for n in range(6):
         text = "I can't say." if n < refused else "It is so."
         store.add("tiny", "harmless_privacy", str(n), f"Prompt {n}?", Reply(text, "stop"))
     store.save(suite_keys(suite))
-    margin_rows = [
-        MarginRow("privacy", str(n), value, 0.0, value) for n, value in enumerate(margins)
-    ]
-    passages = [PerplexityRow("general", str(n), value, 10) for n, value in enumerate(nll)]
-    write_jsonl(folder / "margins.jsonl", [row.as_json() for row in margin_rows])
-    write_jsonl(folder / "perplexity.jsonl", [row.as_json() for row in passages])
+    items: dict[str, Sequence[Item]] = {
+        "margin": [
+            MarginItem(set="privacy", id=str(n), good=value, bad=0.0, margin=value)
+            for n, value in enumerate(margins)
+        ],
+        "perplexity": [
+            PerplexityItem(set="general", id=str(n), nll=value, tokens=10)
+            for n, value in enumerate(nll)
+        ],
+        **({"capability": capability} if capability else {}),
+    }
+    for name, rows in items.items():
+        write_jsonl(folder / f"{name}.jsonl", [row.model_dump(mode="json") for row in rows])
+    judges = ["fake", "other"] if other_judge else ["fake"]
+    evidence = Evidence(set_facts(suite), judges, list(store), items)
+    measures = [one for one in all_measures() if one.metrics(evidence)]
     Results(
         model=ModelRecord(id="tiny", fingerprint="f", dtype="float32"),
         settings={
             "suite_sha256": suite.sha256(),
             "decoding": {"max_new_tokens": 64},
-            "judges": {"fake": {"version": 1}},
-            "sets": [
-                {"suite": "tiny", "set": s.name, "kind": s.kind, "label": "privacy"}
-                for s in suite.prompt_sets
-            ],
+            "judges": {judge: {"version": 1} for judge in judges},
+            "sets": [each.model_dump(mode="json") for each in evidence.sets],
             **settings,
         },
-        metrics=(
-            *reply_metrics(suite, store, ["fake"]),
-            *margin_metrics(margin_rows),
-            *perplexity_metrics(passages),
-            *extra,
-        ),
+        measures={one.facts.name: one.facts for one in measures},
+        metrics=tuple(metric for one in measures for metric in one.metrics(evidence)),
     ).save(folder)
     return folder
 
@@ -117,7 +133,9 @@ def test_verdicts_are_paired(comparison: Comparison) -> None:
     assert (row.low, row.high) == (expected.low, expected.high)
     assert row.p == pytest.approx(2 * (1 + 8) / 2**8)
     assert row.test == "exact McNemar"
-    assert row.improved is True
+    # The interval leaves 0 out; the exact test, which is needed too, is not below 0.05.
+    assert row.excludes_zero
+    assert row.reading == "within noise"
     assert any("1 of 12 items are left out" in note for note in comparison.notes)
 
 
@@ -135,20 +153,21 @@ def test_margins_and_perplexity_are_paired(comparison: Comparison) -> None:
     assert margin.difference == pytest.approx(0.2)
     assert (margin.n_pairs, margin.test) == (6, "exact randomisation")
     assert margin.p == 2 / 2**6
+    assert margin.reading == "better"
     positive = comparison.row("margin_positive/privacy")
     assert (positive.gained, positive.lost) == (2, 0)
     perplexity = comparison.row("perplexity/general")
     assert perplexity.before.value is not None
     assert perplexity.after.value is not None
     assert perplexity.difference == pytest.approx(perplexity.after.value - perplexity.before.value)
-    assert perplexity.improved is False
+    assert perplexity.reading == "worse"
 
 
 def test_nothing_changed_is_nothing_seen(before: Path) -> None:
     for row in compare(before, before).rows:
         assert row.difference == 0
         assert row.p == 1
-        assert row.improved is None
+        assert row.reading == "no change"
 
 
 def test_as_json(comparison: Comparison) -> None:
@@ -180,18 +199,35 @@ def test_unmatched_prompts_are_counted_and_said(before: Path, tmp_path: Path) ->
     assert "not on the same prompts" in notes
 
 
-def test_metrics_without_items_and_of_one_side(before: Path, tmp_path: Path) -> None:
-    def measured(value: float) -> Metric:
-        return Metric(
-            name="dependence/layer3", group="dependence", kind="mean", value=value, total=9,
-            low=None, high=None,
-        )  # fmt: skip
+def test_metrics_without_a_test_and_of_one_side(before: Path, tmp_path: Path) -> None:
+    known: dict[str, Any] = {"margins": [0.1], "nll": [1.0]}
+    old = write(tmp_path / "c", "au" * 6, other_judge="aauu" * 3, **known)
+    new = write(tmp_path / "d", "au" * 6, other_judge="au" * 6, **known)
+    row = compare(old, new).row("agreement/privacy/fake~other")
+    assert (row.difference, row.p, row.test, row.reading) == (1.0, None, "", "not tested")
+    notes = compare(before, new).notes
+    assert any(
+        note.startswith("Only after: ") and "agreement/privacy/fake~other" in note for note in notes
+    )
 
-    old = write(tmp_path / "c", "a" * N, margins=[0.1], nll=[1.0], extra=(measured(0.25),))
-    new = write(tmp_path / "d", "a" * N, margins=[0.1], nll=[1.0], extra=(measured(0.75),))
-    row = compare(old, new).row("dependence/layer3")
-    assert (row.difference, row.p, row.test) == (0.5, None, "")
-    assert "Only after: dependence/layer3." in compare(before, new).notes
+
+def test_metrics_whose_items_are_gone_are_named(before: Path, after: Path) -> None:
+    (after / "perplexity.jsonl").unlink()
+    Results.load(after).save(after)
+    found = compare(before, after)
+    assert "perplexity/general" not in [row.name for row in found.rows]
+    said = "Not compared, since their items are not there: perplexity/general."
+    assert said in found.notes
+
+
+def test_a_measure_that_is_not_installed_is_named(before: Path, after: Path) -> None:
+    for folder in (before, after):
+        results = Results.load(folder)
+        facts = results.measures["margin"].model_copy(update={"name": "elsewhere"})
+        measures = {**results.measures, "elsewhere": facts}
+        results.model_copy(update={"measures": measures}).save(folder)
+    notes = compare(before, after).notes
+    assert any("«elsewhere» is not installed here" in note for note in notes)
 
 
 def test_nothing_counted_on_both_sides(tmp_path: Path) -> None:
@@ -206,19 +242,20 @@ def test_other_tokenizers_are_an_error(before: Path, after: Path) -> None:
     rows = [{"set": "general", "id": str(n), "nll": 9.0, "tokens": 11} for n in range(6)]
     write_jsonl(after / "perplexity.jsonl", rows)
     Results.load(after).save(after)
-    with pytest.raises(SettingsError, match="different tokenizers"):
+    said = "perplexity/general: the same texts have other numbers .* different tokenizers"
+    with pytest.raises(SettingsError, match=said):
         compare(before, after)
 
 
 def test_damage_is_named(before: Path, after: Path) -> None:
-    write_jsonl(after / "margins.jsonl", [{"set": "privacy", "id": "0"}])
-    with pytest.raises(FileFormatError, match=r"margins\.jsonl is not what .*results\.json was"):
+    write_jsonl(after / "margin.jsonl", [{"set": "privacy", "id": "0"}])
+    with pytest.raises(FileFormatError, match=r"margin\.jsonl is not what .*results\.json was"):
         compare(before, after)
     Results.load(after).save(after)
-    with pytest.raises(FileFormatError, match=r"margins\.jsonl, row 1"):
+    with pytest.raises(FileFormatError, match=r"margin\.jsonl, row 1"):
         compare(before, after)
-    (after / "margins.jsonl").unlink()
-    with pytest.raises(FileFormatError, match=r"margins\.jsonl does not exist"):
+    (after / "margin.jsonl").unlink()
+    with pytest.raises(FileFormatError, match=r"margin\.jsonl does not exist"):
         compare(before, after)
     (after / "results.json").unlink()
     with pytest.raises(FileFormatError, match=r"results\.json does not exist"):
@@ -267,7 +304,7 @@ def test_too_few_items_are_called_that(tmp_path: Path, n: int) -> None:
         assert row.difference
         assert (row.test, row.n_pairs) == ("too few to tell", n)
         assert (row.low, row.high, row.p, row.p_holm) == (None,) * 4
-        assert (row.effect, row.prompts_needed, row.improved) == (None,) * 3
+        assert (row.effect, row.prompts_needed, row.reading) == (None, None, "too few to tell")
         for metric in (row.before, row.after):
             assert metric.too_few
             assert (metric.low, metric.high) == (None, None)
@@ -286,7 +323,7 @@ def test_other_prompts_of_the_same_ids_are_not_paired(before: Path, tmp_path: Pa
 
 
 def test_rows_that_are_there_twice_are_refused(before: Path, tmp_path: Path) -> None:
-    for name in ("margins.jsonl", "replies.jsonl"):
+    for name in ("margin.jsonl", "replies.jsonl"):
         other = write(tmp_path / name, "a" * N, margins=[0.1] * 6, nll=[1.0] * 6)
         lines = (other / name).read_text().splitlines()
         (other / name).write_text("\n".join([*lines, lines[1], ""]))
@@ -310,8 +347,8 @@ def test_what_is_no_number_is_kept_and_named(tmp_path: Path, before: Path, value
         metric = results.metric(name)
         assert (metric.value, metric.low, metric.high, metric.total) == (None, None, None, 6)
         assert "not a finite number for 1 of 6: 5" in metric.note
-    assert "NaN" not in (new / "margins.jsonl").read_text()
-    assert len((new / "margins.jsonl").read_text().splitlines()) == 6
+    assert "NaN" not in (new / "margin.jsonl").read_text()
+    assert len((new / "margin.jsonl").read_text().splitlines()) == 6
     comparison = compare(before, new)
     row = comparison.row("margin/privacy")
     assert (row.difference, row.p) == (None, None)
@@ -327,17 +364,14 @@ def test_a_perplexity_beyond_a_float_is_kept_and_named(tmp_path: Path, before: P
 
 
 def test_two_kinds_of_a_measure_are_not_compared(tmp_path: Path) -> None:
-    def measured(kind: str, **values: Any) -> Metric:
-        return Metric(
-            name="capability/t", group="capability", kind=kind, value=0.0, total=9, low=0.0,
-            high=0.1, **values,
-        )  # fmt: skip
-
-    old = write(
-        tmp_path / "a", "a" * N, margins=[0.1], nll=[1.0], extra=(measured("proportion", count=0),)
-    )
-    new = write(tmp_path / "b", "a" * N, margins=[0.1], nll=[1.0], extra=(measured("mean"),))
-    found = compare(old, new)
+    folders = []
+    for name, kind in (("a", "correct"), ("b", "number")):
+        items = [
+            CapabilityItem.model_validate({"set": "t", "id": str(n), "kind": kind, "value": 0.0})
+            for n in range(9)
+        ]
+        folders.append(write(tmp_path / name, "a" * N, margins=[0.1], nll=[1.0], capability=items))
+    found = compare(*folders)
     assert found.row("capability/t").difference is None
     assert any("capability/t is a proportion before and a mean after" in n for n in found.notes)
 

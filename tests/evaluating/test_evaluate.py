@@ -20,10 +20,11 @@ from declutch.data.example import Example
 from declutch.errors import ModelError, SettingsError
 from declutch.evaluating.evaluate import evaluate
 from declutch.judges import JudgeItem, Verdict
-from declutch.measures import awareness
+from declutch.judges.asking import judge_replies
 from declutch.measures.dependence.representations import representations
 from declutch.models.identity import MatrixInfo, describe
 from declutch.patching import Patch, PatchInfo
+from declutch.replies.collecting import collect_replies
 from declutch.replies.engine import Reply
 from declutch.replies.store import ReplyStore
 from declutch.replies.transformers_engine import TransformersEngine
@@ -81,7 +82,7 @@ def test_metrics_and_files(
     assert [row["id"] for row in rows] == [i.id for s in suite.prompt_sets for i in s.items]
     assert set(rows[0]["verdicts"]) == {"heuristic", "fake"}
     assert rows[-1]["verdicts"] == {}
-    for name, count in (("margins.jsonl", 4), ("perplexity.jsonl", 3)):
+    for name, count in (("margin.jsonl", 4), ("perplexity.jsonl", 3)):
         assert len((tmp_path / name).read_text().splitlines()) == count
 
 
@@ -171,9 +172,9 @@ def test_reasoning_is_kept_and_not_judged(suite: Suite) -> None:
             return super().judge(items)
 
     store = ReplyStore(None, {})
-    awareness.collect_replies(Thinker(), suite, store)
+    collect_replies(Thinker(), suite, store)
     judge = Watcher()
-    awareness.judge_replies(judge, suite, store)
+    judge_replies(judge, suite, store)
     assert judge.asked == 7
     assert all("<think>" in row.reply for row in store)
     assert not any(row.kinds.refused for row in store)
