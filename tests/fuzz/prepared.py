@@ -12,17 +12,20 @@ import torch
 from declutch.evaluating.evaluate import evaluate
 from declutch.locating import locate
 from declutch.models.identity import ModelInfo
-from declutch.pipeline import RunSettings, _begin
+from declutch.pipeline import _described
 from declutch.scoring.partial import Partial, Progress
 from declutch.scoring.score import score
 from declutch.scoring.shortlists import Shortlist
+from declutch.settings import RunSettings
+from declutch.stages import RunFolder
 from tests.cli.conftest import write_pairs
 from tests.conftest import build_model, build_tokenizer
 
 MODEL = ModelInfo(id="owner/tiny", fingerprint="f" * 64, dtype="float32")
-SETTINGS = RunSettings(model="tiny", couple={"fairness": "a.csv", "privacy": "b.csv"})
+SETTINGS = _described(RunSettings(model="tiny", couple={"fairness": "a.csv", "privacy": "b.csv"}))
 PROGRESS = Progress(1, (4, 2), 77, {"z": Shortlist(*torch.tensor([[3], [2], [1]]).unbind())})
 STATES = {"a.b": torch.arange(6.0).view(2, 3), "c": torch.ones(4)}
+GROUPS = [["z"], list(STATES)]
 REPLIES_RUN = {"model": "x", "decoding": {"max_new_tokens": 3}}
 
 
@@ -46,7 +49,7 @@ def prepare(folder: Path) -> None:
             model, tokenizer, [suite], out=folder / "run" / name, limit=3, max_new_tokens=4,
             patch=patch if name == "after" else None, info=MODEL,
         )  # fmt: skip
-    _begin(SETTINGS, folder / "begun")
+    RunFolder(folder / "begun", SETTINGS)
     _write_tables(folder / "data")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from declutch.comparing.compare import compare
 from numpy.typing import NDArray
 
 from declutch.cli import build_app
@@ -21,25 +20,29 @@ from declutch.data.encoding import Encoder
 from declutch.data.example import Example
 from declutch.data.loading import load_examples
 from declutch.data.sources import Source
+from declutch.evaluating.compare import compare
+from declutch.evaluating.keeping import Ledger, read_measured
 from declutch.judges import get_judge
 from declutch.judges.embedding import EmbeddingJudge
 from declutch.judges.labels import read_labels
 from declutch.judges.sentence_vectors import SentenceEncoder
 from declutch.locating import locate
+from declutch.measures.base import find_measure
 from declutch.models.loading import load_model
 from declutch.models.targets import target_filter
 from declutch.patching import Patch
-from declutch.pipeline import _begin
-from declutch.replies.store import ReplyStore, kept_rows
+from declutch.replies.store import ReplyStore
 from declutch.reporting.loading import load_input
 from declutch.scoring.memory import parse_size
 from declutch.scoring.partial import Partial
 from declutch.scoring.shortlists import Scores
 from declutch.settings import ModelSettings
+from declutch.stages import RunFolder
 from declutch.suites.loading import load_suite
 from tests.conftest import CHAT_TEMPLATE, build_model, build_tokenizer
 from tests.fuzz.harness import FolderReader, Reader, TextReader
 from tests.fuzz.prepared import (
+    GROUPS,
     REPLIES_RUN,
     SETTINGS,
     STATES,
@@ -49,6 +52,7 @@ from tests.fuzz.prepared import (
 from tests.judges.test_embedding import write as write_replies
 from tests.models.test_loading import write_gguf
 
+MEASURED = ("margin",)
 _CPU = ModelSettings(device="cpu")
 _NAMES = (
     "model.layers.0.mlp.gate_proj", "model.layers.11.self_attn.q_proj",
@@ -121,20 +125,24 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
 
     def partial(folder: Path) -> None:
         kept = Partial(folder, {"job": 1}, 0)
-        if (progress := kept.load()) and progress.done:
+        if (progress := kept.load(GROUPS, 6)) and progress.done:
             kept.load_sums({name: torch.zeros_like(state) for name, state in STATES.items()})
 
     def begin(folder: Path) -> None:
-        _begin(SETTINGS, folder)
+        RunFolder(folder, SETTINGS)
 
     def replies(folder: Path) -> None:
         ReplyStore(folder, REPLIES_RUN)
-        kept_rows(folder, "margins.jsonl", ["a/1", "a/2"])
 
     def make_replies(folder: Path) -> None:
-        copied(prepared, "run/after/replies.jsonl", "run/after/margins.jsonl")(folder)
+        copied(prepared, "run/after/replies.jsonl")(folder)
         text = {"format_version": 1, "run": REPLIES_RUN, "judges": {"heuristic": {"version": 1}}}
-        (folder / "run.json").write_text(json.dumps(text))
+        (folder / "replies.json").write_text(json.dumps(text))
+
+    def measured(folder: Path) -> None:
+        ledger = Ledger(folder, measured_run)
+        for name in MEASURED:
+            ledger.measure(find_measure(name), [])
 
     def judge(folder: Path) -> None:
         EmbeddingJudge(folder, encoder=_Encoder())
@@ -143,6 +151,8 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
         compare(folder / "before", folder / "after")
 
     run = prepared / "run"
+    measured_run = read_measured(run / "after").run
+    measured_files = copied(run / "after", "measured.json", *(f"{name}.jsonl" for name in MEASURED))
     patch_files = copied(run / "patch", "patch.json", "patch.safetensors")
     score_files = copied(prepared / "scores", "scores.json", "shortlists.safetensors")
     return [
@@ -151,6 +161,7 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
         FolderReader("partial", 5, write_partial, partial),
         FolderReader("run.json", 4, copied(prepared / "begun", "run.json"), begin),
         FolderReader("replies", 5, make_replies, replies),
+        FolderReader("measured", 5, measured_files, measured),
         FolderReader("results", 1.5, copied(run, "before", "after"), results),
         FolderReader("report", 1, copied(run, "before", "after", "patch", "scores"), load_input),
         FolderReader("judge", 4, _make_judge, judge),

@@ -148,7 +148,7 @@ def test_margins_are_those_of_each_pair_alone(
 ) -> None:
     model = build_odd(name)
     encoder = Encoder(tiny_tokenizer)
-    rows = margins(model, encoder, {"one": EXAMPLES})
+    rows = margins(model, encoder, "one", EXAMPLES)
     for row, example in zip(rows, EXAMPLES, strict=True):
         encoded = encoder.encode(example)
         with torch.no_grad():
