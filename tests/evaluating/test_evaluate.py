@@ -30,27 +30,7 @@ from declutch.replies.store import ReplyStore
 from declutch.replies.transformers_engine import TransformersEngine
 from declutch.suites.base import Suite
 from tests.odd_models import build_odd
-
-QUICK: dict[str, Any] = {"max_new_tokens": 4, "batch_size": 4}
-
-
-class FakeJudge:
-    """Unparsed where the prompt has a 2 in it, aware where the dimension is privacy."""
-
-    name = "fake"
-
-    def __init__(self, version: int = 1) -> None:
-        self.settings: Mapping[str, Any] = {"version": version}
-        self.asked = 0
-
-    def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
-        self.asked += len(items)
-        return [
-            Verdict("unparsed", "two")
-            if " 2 " in item.prompt
-            else Verdict("aware" if item.dimension == "privacy" else "unaware")
-            for item in items
-        ]
+from tests.tiny_evaluation import QUICK, FakeJudge
 
 
 def test_metrics_and_files(
@@ -93,57 +73,6 @@ def test_same_numbers_without_a_folder_and_in_other_batches(
     second = evaluate(llama, tokenizer, suite, max_new_tokens=4, batch_size=9)
     assert first.metrics == second.metrics
     assert first.model == second.model
-
-
-def test_goes_on_where_it_was_interrupted(
-    llama: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    suite: Suite,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    whole = evaluate(llama, tokenizer, suite, **QUICK)
-    original = TransformersEngine.replies
-    asked: list[int] = []
-
-    def interrupted(
-        self: TransformersEngine, prompts: Sequence[str]
-    ) -> Iterator[tuple[int, Reply]]:
-        asked.append(len(prompts))
-        for number, found in enumerate(original(self, prompts)):
-            if len(asked) == 1 and number == 5:
-                raise KeyboardInterrupt
-            yield found
-
-    monkeypatch.setattr(TransformersEngine, "replies", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(llama, tokenizer, suite, out=tmp_path, **QUICK)
-    assert not (tmp_path / "results.json").exists()
-    again = evaluate(llama, tokenizer, suite, out=tmp_path, **QUICK)
-    assert asked == [9, 4]
-    assert again.metrics == whole.metrics
-    # A third time nothing is computed, and another judge may be added.
-    monkeypatch.setattr("declutch.models.forward.response_logprobs", None)
-    judge = FakeJudge()
-    more = evaluate(llama, tokenizer, suite, out=tmp_path, judges=["heuristic", judge], **QUICK)
-    assert asked == [9, 4]
-    assert judge.asked == 7
-    assert set(again.metrics) < set(more.metrics)
-
-
-def test_another_model_or_setting_in_the_same_folder_is_refused(
-    llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, suite: Suite, tmp_path: Path
-) -> None:
-    evaluate(llama, tokenizer, suite, out=tmp_path, **QUICK)
-    with pytest.raises(SettingsError, match="max_new_tokens is 4 there and 5 now"):
-        evaluate(llama, tokenizer, suite, out=tmp_path, max_new_tokens=5)
-    with pytest.raises(SettingsError, match="suite_sha256"):
-        evaluate(llama, tokenizer, suite, out=tmp_path, limit=1, **QUICK)
-    other = copy.deepcopy(llama)
-    with torch.no_grad():
-        next(other.parameters())[0, 0] += 1
-    with pytest.raises(SettingsError, match="fingerprint"):
-        evaluate(other, tokenizer, suite, out=tmp_path, **QUICK)
 
 
 def test_patch_record_and_fingerprint_are_written_down(

