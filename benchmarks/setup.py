@@ -14,7 +14,7 @@ from declutch.data.encoding import EncodedExample, Encoder, encode_all
 from declutch.data.loading import load_examples
 from declutch.models.loading import load_model
 from declutch.models.matrices import WeightMatrix, find_matrices
-from declutch.settings import ModelSettings
+from declutch.settings import Dtype, ModelSettings
 
 # Models with random weights, by what decides their cost.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -57,7 +57,7 @@ class Spec:
     layers: int | None = 4
     batch_tokens: int = 384
     device: str = "cpu"
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
     threads: int = 0
     seed: int = 0
 
@@ -105,7 +105,7 @@ def prepare(spec: Spec) -> Bench:
     return Bench(spec, model, coverage.matrices, tuple(examples), coverage.layers)
 
 
-def random_model(shape: str, device: str, dtype: str) -> PreTrainedModel:
+def random_model(shape: str, device: str, dtype: Dtype) -> PreTrainedModel:
     """A model of a shape, its random weights made on the device."""
     config = AutoConfig.for_model("qwen2", **SHAPES[shape])
     kind = getattr(torch, dtype) if dtype != "auto" else torch.float32

@@ -18,7 +18,7 @@ from declutch.checkpoint import check_writable, save_patched, write_checkpoint
 from declutch.errors import ModelError, PatchMismatch
 from declutch.models.loading import LoadedModel, load_model
 from declutch.patching import Patch
-from declutch.settings import ModelSettings
+from declutch.settings import Dtype, ModelSettings
 from tests.models.checkpoints import (
     SMALL_SHARDS,
     VISION_LANGUAGE,
@@ -31,7 +31,7 @@ from tests.test_patching import make_patch
 WIDTHS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load(folder: Path, dtype: str = "checkpoint") -> LoadedModel:
+def load(folder: Path, dtype: Dtype = "checkpoint") -> LoadedModel:
     return load_model(folder, ModelSettings(dtype=dtype, device="cpu"))
 
 

@@ -13,10 +13,10 @@ from declutch.errors import DeclutchError
 from tests.cli.test_commands import call
 
 
-def config(folder: Path, text: str | bytes) -> str:
+def config(folder: Path, text: str | bytes) -> Path:
     path = folder / "options.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return str(path)
+    return path
 
 
 def test_sources_as_mappings(tmp_path: Path) -> None:

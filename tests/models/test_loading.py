@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from declutch.errors import ModelError, SettingsError
 from declutch.models.fingerprint import fingerprint
 from declutch.models.loading import load_model
-from declutch.settings import ModelSettings
+from declutch.settings import Dtype, ModelSettings
 from tests.conftest import build_model, build_tokenizer
 from tests.models.widths import in_dtype
 
@@ -48,7 +48,7 @@ def test_a_folder(checkpoint: Path) -> None:
         ("float16", torch.float16),
     ],
 )
-def test_dtypes(checkpoint: Path, dtype: str, expected: torch.dtype) -> None:
+def test_dtypes(checkpoint: Path, dtype: Dtype, expected: torch.dtype) -> None:
     loaded = load_model(checkpoint, ModelSettings(dtype=dtype, device="cpu"))
     assert loaded.model.dtype == expected
     assert loaded.info.dtype == str(expected).removeprefix("torch.")
@@ -60,7 +60,7 @@ def test_auto_with_a_device_map_on_the_cpu(checkpoint: Path) -> None:
 
 def test_wrong_options(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="--dtype «int8» is unknown; give auto"):
-        load_model(checkpoint, ModelSettings(dtype="int8"))
+        load_model(checkpoint, ModelSettings(dtype="int8"))  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="not both"):
         load_model(checkpoint, ModelSettings(device="cpu", device_map="auto"))
     with pytest.raises(ModelError, match="could not be loaded"):

@@ -57,7 +57,7 @@ def share(
             high=interval.high,
             dimension=dimension,
             judge=judge,
-            better=better,  # type: ignore[arg-type]
+            better=better,
         )
 
     before = [i < start for i in range(total)]
@@ -104,9 +104,9 @@ def number(
 
     def metric(value: float) -> Metric:
         return Metric(
-            name=name, group=group, kind=kind, value=value, total=total,  # type: ignore[arg-type]
+            name=name, group=group, kind=kind, value=value, total=total,
             low=value - 0.2, high=value + 0.2, dimension=dimension,
-            better=better,  # type: ignore[arg-type]
+            better=better,
             label=f"{dimension} · mean" if group == "margin" else "",
         )  # fmt: skip
 
