@@ -52,8 +52,8 @@ def check_guard_names(guards: Sequence[Guard], plan: Plan) -> None:
     measures = asked_measures(subject)
     for measure in measures:
         found = measure.expected(subject, empty)
-        known += [series.metric(measure.facts.name) for series in found]
-        if not found:
+        known += [series.metric(measure.facts.name) for series in found or ()]
+        if found is None:
             later.add(measure.facts.name)
     outcomes = {one.facts.name for one in measures if one.facts.role == "outcome"}
     for guard in guards:

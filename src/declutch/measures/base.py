@@ -119,13 +119,15 @@ class Measure(ABC, Generic[I]):
         """What to measure, piece by piece; nothing where it is made of replies."""
         return ()
 
-    def expected(self, subject: Subject, empty: Evidence) -> list[Series]:
-        """What its metrics will be called, as series without items; nothing where it can't be told.
+    def expected(self, subject: Subject, empty: Evidence) -> list[Series] | None:
+        """What its metrics will be called, as series without items; None where it can't be told.
+
+        By default it is told of a measure made of replies.
 
         Args:
             empty: the prompt sets and judges, and no replies.
         """
-        return self.series(empty)
+        return self.series(empty) if self.item is None else None
 
     @abstractmethod
     def series(self, evidence: Evidence) -> list[Series]:
