@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -31,8 +32,8 @@ from tests.test_patching import make_patch
 WIDTHS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load(folder: Path, dtype: Dtype = "checkpoint") -> LoadedModel:
-    return load_model(folder, ModelSettings(dtype=dtype, device="cpu"))
+def load(folder: Path, dtype: str = "checkpoint") -> LoadedModel:
+    return load_model(folder, ModelSettings(dtype=cast(Dtype, dtype), device="cpu"))
 
 
 def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> int:

@@ -37,12 +37,14 @@ from declutch.scoring.memory import parse_size
 from declutch.scoring.partial import Partial
 from declutch.scoring.shortlists import Scores
 from declutch.settings import ModelSettings
-from declutch.stages import RunFolder
+from declutch.stages import SCORES, RunFolder
 from declutch.suites.loading import load_suite
 from tests.conftest import CHAT_TEMPLATE, build_model, build_tokenizer
 from tests.fuzz.harness import FolderReader, Reader, TextReader
 from tests.fuzz.prepared import (
+    EXAMPLES,
     GROUPS,
+    MADE_FROM,
     REPLIES_RUN,
     SETTINGS,
     STATES,
@@ -125,11 +127,11 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
 
     def partial(folder: Path) -> None:
         kept = Partial(folder, {"job": 1}, 0)
-        if (progress := kept.load(GROUPS, 6)) and progress.done:
+        if (progress := kept.load(GROUPS, EXAMPLES)) and progress.done:
             kept.load_sums({name: torch.zeros_like(state) for name, state in STATES.items()})
 
     def begin(folder: Path) -> None:
-        RunFolder(folder, SETTINGS)
+        RunFolder(folder, SETTINGS).done(SCORES, MADE_FROM, {"dimensions": ["fairness"]})
 
     def replies(folder: Path) -> None:
         ReplyStore(folder, REPLIES_RUN)
@@ -159,7 +161,7 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
         FolderReader("patch", 8, patch_files, patch),
         FolderReader("scores", 5, score_files, scores),
         FolderReader("partial", 5, write_partial, partial),
-        FolderReader("run.json", 4, copied(prepared / "begun", "run.json"), begin),
+        FolderReader("run.json", 4, copied(prepared / "begun", "run.json", "scores"), begin),
         FolderReader("replies", 5, make_replies, replies),
         FolderReader("measured", 5, measured_files, measured),
         FolderReader("results", 1.5, copied(run, "before", "after"), results),

@@ -74,15 +74,7 @@ def file_text(path: Path) -> str:
     Raises:
         DataError: it is too large, damaged, packed in another way, or in another encoding.
     """
-    return decoded(_unpacked(path), path)
-
-
-def decoded(data: bytes, path: Path) -> str:
-    """The text that bytes from a file are, as of :func:`file_text`.
-
-    Raises:
-        DataError: they are packed, damaged, or in another encoding.
-    """
+    data = _unpacked(path)
     if other := next((what for mark, what in _OTHERS if data.startswith(mark)), None):
         raise DataError(f"{path} is {other}.")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
