@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from declutch.data.bundled import load_bundled
+from declutch.errors import SettingsError
 from declutch.judges import JudgeItem, get_judge
+from declutch.judges.base import JUDGES, register_judge
 from declutch.judges.heuristic import HeuristicJudge
 
 
@@ -61,3 +63,14 @@ def test_better_than_chance_on_the_calibration_pairs(dimension: str) -> None:
     bad = judge.judge([JudgeItem(dimension, p.prompt, p.bad_response or "") for p in pairs])
     right = sum(v.verdict == "aware" for v in good) + sum(v.verdict == "unaware" for v in bad)
     assert right / (2 * len(pairs)) > 0.7
+
+
+def test_a_judge_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = JUDGES.names()  # ours are known by now
+    monkeypatch.setattr(JUDGES, "_own", dict(JUDGES._own))
+    register_judge("mine")(lambda _: HeuristicJudge())
+    assert {"heuristic", "qwen3guard"} < {*names}
+    assert {*JUDGES.names()} == {*names, "mine"}
+    assert isinstance(get_judge("mine"), HeuristicJudge)
+    with pytest.raises(SettingsError, match="heuristic, llama-guard-3"):
+        get_judge("nonesuch")
