@@ -20,6 +20,7 @@ from declutch.evaluating.evaluate import evaluate, evaluate_engine
 from declutch.evaluating.plan import make_plan
 from declutch.replies.engine import Reply
 from declutch.replies.transformers_engine import TransformersEngine
+from declutch.reporting import loading
 from declutch.settings import EvaluateSettings
 from declutch.suites.base import PromptItem, PromptSet, Suite
 
@@ -198,6 +199,18 @@ def test_from_the_command_line(
     assert [(each["metric"], each["held"]) for each in found["guards"]] == [
         ("brevity/privacy", False)
     ]
+
+
+def test_the_report_compares_it_where_it_is_named(
+    folders: tuple[Path, Path], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = folders[0].parent
+    monkeypatch.setattr(loading, "check_complete", lambda _: None)
+    monkeypatch.setattr("declutch.patching.Patch.load", lambda _: None)
+    monkeypatch.setattr(loading.PatchSummary, "of", lambda _: None)
+    for measures, there in (((f"{file}:Brevity",), True), ((), False)):
+        found = loading.load_input(out, measures=measures).comparison
+        assert ("brevity/privacy" in [row.name for row in found.rows]) is there
 
 
 def test_what_it_measured_is_used_again(

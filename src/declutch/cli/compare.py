@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import A_PATH, OutputFlags
+from declutch.cli.options import A_PATH, OutputFlags, OwnMeasures
 from declutch.ranges import Seed
 from declutch.settings import EVALUATION, CheckSettings
 
@@ -18,15 +18,7 @@ def compare(
     /,
     *,
     seed: Annotated[Seed, Parameter(group=EVALUATION, help="Of the paired bootstrap.")] = 0,
-    measure: Annotated[
-        tuple[str, ...],
-        Parameter(
-            group=EVALUATION,
-            negative=(),
-            help="A measure of your own that both were evaluated with, as FILE.py:NAME; "
-            "repeatable.",
-        ),
-    ] = (),
+    measure: OwnMeasures = (),
     guards: CheckSettings = CheckSettings(),
     say: OutputFlags = OutputFlags(),
 ) -> int:

@@ -34,6 +34,16 @@ ModelArgument = Annotated[
         help="A folder, a hub id, a .gguf file, or «demo».", show_default=False, converter=_model
     ),
 ]
+OwnMeasures = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=EVALUATION,
+        negative="",
+        consume_multiple=False,
+        show_default=False,
+        help="A measure of your own that both evaluations have, as FILE.py:NAME; repeatable.",
+    ),
+]
 Out = Annotated[
     Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)
 ]

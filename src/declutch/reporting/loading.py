@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ _NEEDED = {
 }
 
 
-def load_input(out: Path, comparison: Comparison | None = None) -> ReportInput:
+def load_input(
+    out: Path, comparison: Comparison | None = None, measures: Sequence[str] = ()
+) -> ReportInput:
     """Read ``patch``, ``before`` and ``after``, and where present ``scores`` and ``model``.
 
     Raises:
@@ -35,7 +37,7 @@ def load_input(out: Path, comparison: Comparison | None = None) -> ReportInput:
 
     out = Path(out)
     check_complete(out)
-    comparison = comparison or compare(out / "before", out / "after")
+    comparison = comparison or compare(out / "before", out / "after", measures=measures)
     scores = _scores(out / "scores" / "scores.json")
     steps = {"score": scores.get("settings") or {}, "evaluate": comparison.after.settings}
     return ReportInput(

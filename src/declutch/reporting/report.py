@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +24,21 @@ class ReportPaths:
     input: ReportInput
 
 
-def write_report(out: Path | str, comparison: Comparison | None = None) -> ReportPaths:
+def write_report(
+    out: Path | str, comparison: Comparison | None = None, measures: Sequence[str] = ()
+) -> ReportPaths:
     """Write ``report.html``, ``figures/*.png`` and the checkpoint's model card.
 
     Args:
         out: the folder of a run, with ``patch``, ``before`` and ``after``, and perhaps ``scores``
             and ``model``.
         comparison: of the two evaluations, where it is at hand.
+        measures: those of one's own to be compared where it is not, as ``FILE.py:NAME``.
 
     Raises:
         FileFormatError: something needed is missing or damaged; the message names it.
     """
-    return write_report_of(load_input(Path(out), comparison))
+    return write_report_of(load_input(Path(out), comparison, measures))
 
 
 def write_report_of(report: ReportInput) -> ReportPaths:
