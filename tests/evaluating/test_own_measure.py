@@ -23,6 +23,7 @@ from declutch.replies.transformers_engine import TransformersEngine
 from declutch.reporting import loading
 from declutch.settings import EvaluateSettings
 from declutch.suites.base import PromptItem, PromptSet, Suite
+from tests.cli.conftest import verbosity_of_one_command  # noqa: F401 (one command is called)
 
 FILE = '''
 from declutch.comparing.kinds import MEAN, PROPORTION
@@ -207,7 +208,7 @@ def test_the_report_compares_it_where_it_is_named(
     out = folders[0].parent
     monkeypatch.setattr(loading, "check_complete", lambda _: None)
     monkeypatch.setattr("declutch.patching.Patch.load", lambda _: None)
-    monkeypatch.setattr(loading.PatchSummary, "of", lambda _: None)
+    monkeypatch.setattr("declutch.reporting.values.PatchSummary.of", lambda _: None)
     for measures, there in (((f"{file}:Brevity",), True), ((), False)):
         found = loading.load_input(out, measures=measures).comparison
         assert ("brevity/privacy" in [row.name for row in found.rows]) is there
