@@ -27,7 +27,7 @@ from declutch.judges.embedding import EmbeddingJudge
 from declutch.judges.labels import read_labels
 from declutch.judges.sentence_vectors import SentenceEncoder
 from declutch.locating import locate
-from declutch.measures.base import find_measure
+from declutch.measures.base import Evidence, find_measure
 from declutch.models.loading import load_model
 from declutch.models.targets import target_filter
 from declutch.patching import Patch
@@ -54,7 +54,7 @@ from tests.fuzz.prepared import (
 from tests.judges.test_embedding import write as write_replies
 from tests.models.test_loading import write_gguf
 
-MEASURED = ("margin",)
+MEASURED = ("margin", "capability", "dependence")
 _CPU = ModelSettings(device="cpu")
 _NAMES = (
     "model.layers.0.mlp.gate_proj", "model.layers.11.self_attn.q_proj",
@@ -145,6 +145,8 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
         ledger = Ledger(folder, measured_run)
         for name in MEASURED:
             ledger.measure(find_measure(name), [])
+        for name in MEASURED:
+            find_measure(name).metrics(Evidence(items=ledger.items, facts=ledger.facts))
 
     def judge(folder: Path) -> None:
         EmbeddingJudge(folder, encoder=_Encoder())
