@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,16 +13,19 @@ import torch
 from declutch.evaluation.evaluate import evaluate
 from declutch.locating import locate
 from declutch.models.identity import ModelInfo
-from declutch.pipeline import RunSettings, _begin
+from declutch.pipeline import RunSettings
 from declutch.scoring.partial import Partial, Progress
 from declutch.scoring.score import score
 from declutch.scoring.shortlists import Shortlist
+from declutch.stages import SCORES, RunFolder
 from tests.cli.conftest import write_pairs
 from tests.conftest import build_model, build_tokenizer
 
 MODEL = ModelInfo(id="owner/tiny", fingerprint="f" * 64, dtype="float32")
-SETTINGS = RunSettings(model="tiny", couple={"fairness": "a.csv", "privacy": "b.csv"})
+SETTINGS = asdict(RunSettings(model="tiny", couple={"fairness": "a.csv", "privacy": "b.csv"}))
+MADE_FROM = {"score": SETTINGS["score"], "model": MODEL.fingerprint}
 PROGRESS = Progress(1, (4, 2), 77, {"z": Shortlist(*torch.tensor([[3], [2], [1]]).unbind())})
+GROUPS, EXAMPLES = (("z",), ("a.b", "c")), 6
 STATES = {"a.b": torch.arange(6.0).view(2, 3), "c": torch.ones(4)}
 REPLIES_RUN = {"model": "x", "decoding": {"max_new_tokens": 3}}
 
@@ -46,8 +50,17 @@ def prepare(folder: Path) -> None:
             model, tokenizer, [suite], out=folder / "run" / name, limit=3, max_new_tokens=4,
             patch=patch if name == "after" else None, info=MODEL,
         )  # fmt: skip
-    _begin(SETTINGS, folder / "begun")
+    write_begun(folder / "begun")
     _write_tables(folder / "data")
+
+
+def write_begun(folder: Path) -> None:
+    """A run whose first stage is finished."""
+    begun = RunFolder(folder, SETTINGS)
+    begun.done(SCORES, MADE_FROM, {"dimensions": ["fairness"]})
+    (folder / SCORES.name).mkdir()
+    (folder / SCORES.name / "scores.json").write_text("{}")
+    begun.finish(SCORES)
 
 
 def _write_tables(folder: Path) -> None:

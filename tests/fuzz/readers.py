@@ -31,15 +31,18 @@ from declutch.locating import locate
 from declutch.models.loading import ModelOptions, load_model
 from declutch.models.targets import target_filter
 from declutch.patching import Patch
-from declutch.pipeline import _begin
 from declutch.reporting.loading import load_input
 from declutch.scoring.memory import parse_size
 from declutch.scoring.partial import Partial
 from declutch.scoring.shortlists import Scores
+from declutch.stages import SCORES, RunFolder
 from tests.conftest import CHAT_TEMPLATE, build_model, build_tokenizer
 from tests.evaluation.judges.test_embedding import write as write_replies
 from tests.fuzz.harness import FolderReader, Reader, TextReader
 from tests.fuzz.prepared import (
+    EXAMPLES,
+    GROUPS,
+    MADE_FROM,
     REPLIES_RUN,
     SETTINGS,
     STATES,
@@ -120,11 +123,11 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
 
     def partial(folder: Path) -> None:
         kept = Partial(folder, {"job": 1}, 0)
-        if (progress := kept.load()) and progress.done:
+        if (progress := kept.load(GROUPS, EXAMPLES)) and progress.done:
             kept.load_sums({name: torch.zeros_like(state) for name, state in STATES.items()})
 
     def begin(folder: Path) -> None:
-        _begin(SETTINGS, folder)
+        RunFolder(folder, SETTINGS).done(SCORES, MADE_FROM, {"dimensions": ["fairness"]})
 
     def replies(folder: Path) -> None:
         ReplyStore(folder, REPLIES_RUN)
@@ -148,7 +151,7 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
         FolderReader("patch", 8, patch_files, patch),
         FolderReader("scores", 5, score_files, scores),
         FolderReader("partial", 5, write_partial, partial),
-        FolderReader("run.json", 4, copied(prepared / "begun", "run.json"), begin),
+        FolderReader("run.json", 4, copied(prepared / "begun", "run.json", "scores"), begin),
         FolderReader("replies", 5, make_replies, replies),
         FolderReader("results", 1.5, copied(run, "before", "after"), results),
         FolderReader("report", 1, copied(run, "before", "after", "patch", "scores"), load_input),

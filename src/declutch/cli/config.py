@@ -34,6 +34,8 @@ def take_config(app: App, tokens: list[str]) -> list[str]:
             path = token.partition("=")[2]
         else:
             rest.append(token)
+    if path == "":
+        raise SettingsError("--config needs the name of a file.")
     app.config = (
         ()
         if path is None
@@ -51,13 +53,20 @@ def read_config(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        value = yaml.safe_load(read_bytes(path, _MOST_BYTES))
+        data = read_bytes(path, _MOST_BYTES)
     except FileFormatError as error:
         raise SettingsError(f"--config: {error}") from error
+    try:
+        value = yaml.safe_load(data)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise SettingsError(f"--config {path}{where}: not valid YAML ({error.problem}).") from error
+    except yaml.reader.ReaderError as error:
+        raise SettingsError(
+            f"--config {path}{_line(data, error.encoding, error.position)}: not valid YAML "
+            f"(the character 0x{error.character:02x}: {error.reason}). Save the file as UTF-8 text."
+        ) from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         # A date of month 13 and an integer of 6,000 digits; tags that do not fit their values.
         reason = str(error).split("\n")[0]
@@ -78,6 +87,16 @@ def read_config(path: Path) -> dict[str, Any]:
     return value
 
 
+def _line(data: bytes, encoding: str, position: int) -> str:
+    """Where a character is that YAML does not take, as far as it can be told."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16
+        return ""
+    before = data[:position].decode("utf-8", "replace")
+    if encoding == "unicode":  # the position counts characters
+        before = data.decode("utf-8", "replace")[:position]
+    return f", line {before.count(chr(10)) + 1}"
+
+
 def _sources(sources: dict[str, Any], path: Path, option: str) -> list[str]:
     """Sources by name, as NAME=SOURCE."""
     from declutch.data.sources import Source
@@ -93,21 +112,21 @@ def _sources(sources: dict[str, Any], path: Path, option: str) -> list[str]:
 
 def _check(path: Path, value: dict[Any, Any]) -> None:
     """See that keys are text, values are plain, and aliases do not multiply."""
-    waiting: list[Any] = [value]
+    waiting: list[tuple[str, Any]] = [("", value)]
     for _ in range(_MOST_VALUES):
         if not waiting:
             return
-        one = waiting.pop()
+        place, one = waiting.pop()
         if isinstance(one, dict):
             for key in one:
                 if not isinstance(key, str):
                     raise SettingsError(
-                        f"--config {path}: the key {key!r} is no text. Put a name that YAML takes "
-                        "for something else (2, on, null) in quotes."
+                        f"--config {path}{place}: the key {key!r} is no text. Put a name that YAML "
+                        "takes for something else (2, on, null) in quotes."
                     )
-            waiting += one.values()
+            waiting += ((f"{place}, {key}", inner) for key, inner in one.items())
         elif isinstance(one, list):
-            waiting += one
+            waiting += ((place, inner) for inner in one)
         elif not isinstance(one, str | int | float | date | None):
             raise SettingsError(
                 f"--config {path} holds a value of YAML's type {type(one).__name__}, which no "
