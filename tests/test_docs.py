@@ -191,7 +191,7 @@ def test_options_and_commands_in_the_text_exist(page: Path) -> None:
 def test_configurations_are_taken(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "options.yaml"
     path.write_text(block.text, encoding="utf-8")
-    read = read_config(str(path))
+    read = read_config(path)
     for source in read["data"]:
         Source.parse(source.partition("=")[2])
     app = build_app()

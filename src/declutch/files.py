@@ -241,7 +241,7 @@ def changed_files(folder: Path, hashes: Mapping[str, str]) -> list[str]:
     return [
         name
         for name, known in hashes.items()
-        if not (Path(folder) / name).is_file() or sha256_file(Path(folder) / name) != known
+        if not is_file(Path(folder) / name) or sha256_file(Path(folder) / name) != known
     ]
 
 
