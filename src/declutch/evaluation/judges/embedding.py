@@ -22,7 +22,7 @@ from declutch.evaluation.judges.options import Options
 from declutch.evaluation.judges.reply_kinds import is_empty
 from declutch.evaluation.judges.sentence_vectors import SentenceEncoder
 from declutch.evaluation.results import Metric
-from declutch.files import require_file, sha256_file, sha256_json
+from declutch.files import expanded, require_file, sha256_file, sha256_json
 from declutch.records import Record, read_record
 
 FORMAT_VERSION = 1
@@ -189,4 +189,4 @@ def _read_weights(
 @register_judge("embedding")
 def _embedding(options: Options) -> EmbeddingJudge:
     path = options.needed("path", "FOLDER (that declutch judge fit wrote)", first=True)
-    return EmbeddingJudge(Path(path).expanduser(), options.judge)
+    return EmbeddingJudge(expanded(path), options.judge)
