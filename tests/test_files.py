@@ -16,6 +16,8 @@ from declutch.errors import FileFormatError
 from declutch.files import (
     append_jsonl,
     atomic_path,
+    changed_files,
+    expanded,
     read_json,
     read_jsonl,
     sha256_file,
@@ -227,3 +229,12 @@ def test_json_that_could_not_be_used_or_written_again(text: bytes, tmp_path: Pat
 def test_a_whole_pair_of_surrogates_is_a_character(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b'"\\ud83d\\ude00"')
     assert read_json(tmp_path / "a.json") == "\U0001f600"
+
+
+def test_a_file_whose_name_can_not_be_is_a_changed_one(tmp_path: Path) -> None:
+    assert changed_files(tmp_path, {"a" * 400: "0" * 64}) == ["a" * 400]
+
+
+def test_a_tilde_that_stands_for_nobody_is_left(tmp_path: Path) -> None:
+    assert expanded("~no-such-user-at-all/x") == Path("~no-such-user-at-all/x")
+    assert expanded("~/x") == Path.home() / "x"

@@ -128,6 +128,14 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     return data
 
 
+def expanded(path: Path | str) -> Path:
+    """With ``~`` written out; as it is where nobody's home goes by that name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def is_file(path: Path | str) -> bool:
     """Whether there is a plain file; a name that no file can have is none."""
     try:
@@ -241,7 +249,7 @@ def changed_files(folder: Path, hashes: Mapping[str, str]) -> list[str]:
     return [
         name
         for name, known in hashes.items()
-        if not (Path(folder) / name).is_file() or sha256_file(Path(folder) / name) != known
+        if not is_file(Path(folder) / name) or sha256_file(Path(folder) / name) != known
     ]
 
 

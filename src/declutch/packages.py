@@ -7,6 +7,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from declutch.files import expanded
+
 Files = Path | zipfile.Path
 
 
@@ -21,7 +23,7 @@ def package_files(
         place: a wheel, or a folder: the one that is meant, or one in which the package or the
             package's files lie. Where it is None, the installed package is looked for.
     """
-    for folder in _places(package, inside, Path(place).expanduser() if place is not None else None):
+    for folder in _places(package, inside, expanded(place) if place is not None else None):
         if (folder / holds).exists():
             return folder
     return None

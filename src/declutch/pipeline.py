@@ -21,6 +21,7 @@ from declutch.evaluating.checking import check_guard_names, guard_comparison
 from declutch.evaluating.compare import compare
 from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, make_plan
+from declutch.files import expanded
 from declutch.locating import check_dimensions, find_rule, locate, ratio_notes
 from declutch.locks import locked
 from declutch.models.loading import LoadedModel, load_model
@@ -70,7 +71,7 @@ def run(
     elif couple or exclude or options:
         raise SettingsError("Give all settings at once, or a model and options; not both.")
     asked = _look_before(model)
-    out = Path(out).expanduser()
+    out = expanded(out)
     refuse_other(out)
     with locked(out):
         return _Run(model, asked, out, memory_limit, checkpoint_interval).all_stages()

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from declutch.errors import SettingsError
+from declutch.files import expanded
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -115,7 +116,7 @@ class Registry(Generic[T]):
 
     def _from_file(self, reference: str) -> T:
         path, _, name = reference.rpartition(":")
-        module = _module_of(Path(path).expanduser(), self.flag)
+        module = _module_of(expanded(path), self.flag)
         try:
             found: Any = getattr(module, name)
         except AttributeError as error:

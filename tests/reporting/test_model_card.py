@@ -53,6 +53,7 @@ def test_text(report: ReportInput, said: Conclusion) -> None:
     assert said.headline in text
     assert "not compression" in text
     assert "5 weights set to zero" in text
+    assert "important for fairness and privacy and not for general. They" in text
     assert "30/100 = 30.0 % (21.9 to 39.6)" in text
     assert "declutch revert PATCHED PATCH -o ORIGINAL" in text
     assert BASE_CARD_MARK not in text

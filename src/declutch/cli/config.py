@@ -10,7 +10,7 @@ from cyclopts import App
 from cyclopts.config import Dict
 
 from declutch.errors import DataError, FileFormatError, SettingsError
-from declutch.files import read_bytes
+from declutch.files import expanded, read_bytes
 
 _SOURCES: Final = ("data", "couple", "exclude", "suite", "aware", "unaware")
 """Options that take NAME=SOURCE; in a file they may be mappings from name to source."""
@@ -39,7 +39,7 @@ def take_config(app: App, tokens: list[str]) -> list[str]:
     app.config = (
         ()
         if path is None
-        else (Dict(read_config(Path(path).expanduser()), source=path, use_commands_as_keys=False),)
+        else (Dict(read_config(expanded(path)), source=path, use_commands_as_keys=False),)
     )
     return rest
 

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from declutch.cli.options import A_PATH, OutputFlags, named_sources
 from declutch.errors import SettingsError
+from declutch.files import expanded
 from declutch.ranges import Folds, Seed
 from declutch.settings import DATA, OUTPUT
 
@@ -127,7 +128,7 @@ def _labelled(labels: Sequence[str], pyrit: Path | None) -> list[LabelledSet]:
     from declutch.judges.labels import pyrit_labels, read_labels
 
     own = [
-        read_labels(dimension, Path(path).expanduser())
+        read_labels(dimension, expanded(path))
         for value in labels
         for dimension, path in named_sources([value], "--labels").items()
     ]

@@ -11,18 +11,19 @@ from cyclopts import Parameter, Token
 
 from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
+from declutch.files import expanded
 from declutch.ranges import Count, Seconds, Timeout
 from declutch.settings import DATA, EVALUATION, OUTPUT, SCORING
 
 
 def _path(_: object, tokens: Sequence[Token]) -> Path:
-    return Path(tokens[0].value).expanduser()
+    return expanded(tokens[0].value)
 
 
 def _model(_: object, tokens: Sequence[Token]) -> str:
     """A folder by its plain name, so that a slash at its end makes no other model of it."""
     value = tokens[0].value
-    folder = Path(value).expanduser()
+    folder = expanded(value)
     return str(folder) if folder.is_dir() else value
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from declutch.errors import DataError
+from declutch.files import expanded
 
 LARGEST: Final = 4 * 2**30
 """Most bytes of a text file, unpacked: it is read whole."""
@@ -39,12 +40,12 @@ def find_file(path: str) -> Path:
         DataError: it is not there, is no regular file, or is a pointer of Git LFS.
     """
     try:
-        file = Path(path).expanduser()
+        file = expanded(path)
         mode = file.stat().st_mode
     except FileNotFoundError as error:
         where = "" if Path(path).is_absolute() else f" (looked for in {Path.cwd()})"
         raise DataError(f"The file {path} does not exist{where}.") from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     if stat.S_ISDIR(mode):
         raise DataError(f"The file {path} is a folder, not a file.")

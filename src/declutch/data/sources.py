@@ -14,6 +14,7 @@ from declutch.data import bundled
 from declutch.data.cells import as_list, shown
 from declutch.data.filters import Condition
 from declutch.errors import DataError
+from declutch.files import expanded
 
 ENDINGS: Final = (".csv", ".json", ".jsonl", ".ndjson", ".parquet")
 _FILES: Final = (*ENDINGS, *(f"{ending}.gz" for ending in ENDINGS if ending != ".parquet"))
@@ -314,7 +315,7 @@ def _decoded(path: str) -> str:
 
 def _is_file(path: str) -> bool:
     try:
-        return Path(path).expanduser().is_file()
+        return expanded(path).is_file()
     except (OSError, ValueError, RuntimeError):
         return False
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from declutch.comparing.results import Metric
 from declutch.errors import FileFormatError, SettingsError
-from declutch.files import require_file, sha256_file, sha256_json
+from declutch.files import expanded, require_file, sha256_file, sha256_json
 from declutch.judges.base import JudgeItem, register_judge
 from declutch.judges.options import Options
 from declutch.judges.sentence_vectors import SentenceEncoder
@@ -190,4 +190,4 @@ def _read_weights(
 @register_judge("embedding")
 def _embedding(options: Options) -> EmbeddingJudge:
     path = options.needed("path", "FOLDER (that declutch judge fit wrote)", first=True)
-    return EmbeddingJudge(Path(path).expanduser(), options.judge)
+    return EmbeddingJudge(expanded(path), options.judge)

