@@ -20,7 +20,14 @@ from declutch.errors import DataError, SettingsError, ShortlistTooShort
 from declutch.locating import important, locate
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.patching import Patch
-from declutch.scoring.shortlists import DimensionInfo, Scores, ScoresInfo, Shortlist, control_shortlist, shortlist_length
+from declutch.scoring.shortlists import (
+    DimensionInfo,
+    Scores,
+    ScoresInfo,
+    Shortlist,
+    control_shortlist,
+    shortlist_length,
+)
 
 SHAPES = {
     "layers.0.mlp.up": (6, 4),

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from declutch.errors import SettingsError
-from declutch.pipeline import EvaluateSettings, LocateSettings
 from declutch.replies.decoding import Decoding
-from declutch.settings import ScoreSettings
+from declutch.settings import EvaluateSettings, LocateSettings, ScoreSettings
 
 NAN, INF = float("nan"), float("inf")
 

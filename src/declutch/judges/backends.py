@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 from declutch.data.encoding import dated_template
 from declutch.errors import DataError, OutOfMemory, SettingsError
 from declutch.judges.options import Options
-from declutch.progress import log
+from declutch.models.batches import Batches
 from declutch.replies.openai_client import ChatReply, Messages, OpenAIClient
 from declutch.settings import Dtype, ModelSettings
 
@@ -88,7 +88,7 @@ class LocalBackend:
         self.revision = revision
         self.dtype = dtype
         self.device = device
-        self.batch_size = batch_size
+        self._batches = Batches(batch_size)
         self.trust_remote_code = trust_remote_code
         self._loaded: LoadedModel | None = None
 
@@ -195,22 +195,15 @@ class LocalBackend:
                 "that prompt out, or lower --max-new-tokens."
             )
         order = sorted(range(len(encoded)), key=lambda index: (-len(encoded[index]), index))
-        found: dict[int, T] = {}
-        while order:
-            batch = order[: self.batch_size]
-            try:
-                results = run([encoded[index] for index in batch])
-            except MemoryError as error:
-                if self.batch_size == 1:
-                    raise OutOfMemory(
-                        f"The device's memory is too small for the judge {self.reference}. Use a "
-                        "smaller dtype, or a judge behind a server (url=...)."
-                    ) from error
-                self.batch_size = max(1, self.batch_size // 2)
-                log.warning("Out of memory: judging %d replies at a time.", self.batch_size)
-                continue
-            found.update(zip(batch, results, strict=True))
-            order = order[len(batch) :]
+        try:
+            found = dict(
+                self._batches.run(order, lambda batch: run([encoded[index] for index in batch]))
+            )
+        except MemoryError as error:
+            raise OutOfMemory(
+                f"The device's memory is too small for the judge {self.reference}. Use a smaller "
+                "dtype, or a judge behind a server (url=...)."
+            ) from error
         return [found[index] for index in range(len(encoded))]
 
     def _padded(self, batch: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -241,13 +234,10 @@ class LocalBackend:
             pad_token_id=loaded.tokenizer.pad_token_id or min(ends, default=0),
             use_cache=True,
         )
-        try:
-            with torch.inference_mode(), greedy(loaded.model, config):
-                output = loaded.model.generate(  # type: ignore[operator]
-                    input_ids=ids, attention_mask=mask, generation_config=config
-                )
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(str(error)) from None
+        with torch.inference_mode(), greedy(loaded.model, config):
+            output = loaded.model.generate(  # type: ignore[operator]
+                input_ids=ids, attention_mask=mask, generation_config=config
+            )
         return [self._reply(row, ends) for row in output[:, ids.shape[1] :].tolist()]
 
     def _reply(self, tokens: list[int], ends: frozenset[int]) -> ChatReply:
@@ -265,13 +255,10 @@ class LocalBackend:
         ids, mask = self._padded(batch)
         # Padding is on the left, so positions must count from the first real token.
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        try:
-            with torch.inference_mode():
-                logits = model(
-                    input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1
-                ).logits[:, -1]
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(str(error)) from None
+        with torch.inference_mode():
+            logits = model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1
+            ).logits[:, -1]
         gaps = (logits[:, pair[1]] - logits[:, pair[0]]).float().tolist()
         return [1 / (1 + math.exp(min(gap, 700.0))) for gap in gaps]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from declutch.data.encoding import Encoder, PromptFormat
 from declutch.errors import DataError, OutOfMemory, SettingsError
+from declutch.models.batches import Batches, is_out_of_memory
 from declutch.progress import log
 from declutch.replies.decoding import Decoding, decoding_of
 from declutch.replies.engine import Reply
@@ -73,7 +74,7 @@ class TransformersEngine:
         self.encoder = Encoder(tokenizer, asked.prompt_format, thinking=asked.thinking)
         # «auto» as what it came to be.
         self.decoding = decoding_of(asked, prompt_format=self.encoder.prompt_format)
-        self.batch_size = batch_size
+        self._batches = Batches(batch_size)
         self._ends = end_tokens(model, tokenizer)
         self._turn_end = self.encoder.turn_end()
         if self._turn_end in self._ends:
@@ -109,27 +110,24 @@ class TransformersEngine:
         encoded = [self._encode(prompt) for prompt in prompts]
         # Longest first: what does not fit into memory shows at once.
         order = sorted(range(len(prompts)), key=lambda index: (-len(encoded[index]), index))
-        size = self.batch_size
-        if size > 1 and len(order) > 1:
+        if self._batches.size > 1 and len(order) > 1:
             self._sharing = self._find_sharing(encoded)
-        while order:
-            batch = self._together(order[:size], encoded)
-            try:
-                generated = self._generate(
-                    [encoded[index] for index in batch], [prompts[index] for index in batch]
-                )
-            except MemoryError as error:
-                if size == 1:
-                    raise OutOfMemory(
-                        f"The device's memory is too small for one prompt of "
-                        f"{len(encoded[batch[0]])} tokens and {self.decoding.max_new_tokens} new "
-                        "ones. Use a smaller --dtype, or leave the prompt out."
-                    ) from error
-                size = max(1, size // 2)
-                log.warning("Out of memory: going on with --batch-size %d.", size)
-                continue
-            order = order[len(batch) :]
-            yield from zip(batch, generated, strict=True)
+
+        def run(batch: Sequence[int]) -> list[Reply]:
+            return self._generate(
+                [encoded[index] for index in batch], [prompts[index] for index in batch]
+            )
+
+        try:
+            yield from self._batches.run(
+                order, run, together=lambda batch: self._together(batch, encoded)
+            )
+        except MemoryError as error:
+            raise OutOfMemory(
+                "The device's memory is too small for one prompt (the longest has "
+                f"{len(encoded[order[0]])} tokens) and {self.decoding.max_new_tokens} new tokens. "
+                "Use a smaller --dtype, or leave the longest prompts out."
+            ) from error
 
     def _encode(self, prompt: str) -> tuple[int, ...]:
         tokens = self.encoder.encode_prompt(prompt)
@@ -145,7 +143,9 @@ class TransformersEngine:
             )
         return tokens
 
-    def _together(self, indices: list[int], encoded: Sequence[tuple[int, ...]]) -> list[int]:
+    def _together(
+        self, indices: Sequence[int], encoded: Sequence[tuple[int, ...]]
+    ) -> Sequence[int]:
         """As many of the first prompts as may share a batch."""
         if self._sharing == "none":
             return indices[:1]
@@ -173,7 +173,9 @@ class TransformersEngine:
             if not follow and not beside > limit:
                 return "any"
             mixed = _change(alone, self._first_logits([short, long[: len(short)]])) > limit
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             log.warning("Out of memory with two prompts: going on with one at a time.")
             return "none"
         log.warning(
@@ -202,28 +204,20 @@ class TransformersEngine:
     def _run(
         self, encoded: Sequence[tuple[int, ...]], config: GenerationConfig, **options: Any
     ) -> Any:
-        """What ``generate`` returns for prompts padded on the left.
-
-        Raises:
-            MemoryError: the device's memory is too small.
-        """
+        """What ``generate`` returns for prompts padded on the left."""
         import torch
 
         from declutch.models.forward import input_device
 
         device = input_device(self.model)
         ids, mask = pad_left(encoded, self._pad)
-        try:
-            with torch.inference_mode(), greedy(self.model, config):
-                return self.model.generate(  # type: ignore[operator]
-                    input_ids=ids.to(device),
-                    attention_mask=mask.to(device),
-                    generation_config=config,
-                    **options,
-                )
-        except torch.OutOfMemoryError as error:
-            # Caught outside this block, where the traceback no longer holds the tensors.
-            raise MemoryError(str(error)) from None
+        with torch.inference_mode(), greedy(self.model, config):
+            return self.model.generate(  # type: ignore[operator]
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                generation_config=config,
+                **options,
+            )
 
     def _reply(self, tokens: list[int]) -> Reply:
         end = next((n for n, token in enumerate(tokens) if token in self._ends), None)
