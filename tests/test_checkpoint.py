@@ -27,7 +27,7 @@ from tests.models.checkpoints import (
     write_model,
     write_vision_language,
 )
-from tests.test_patching import make_patch
+from tests.patching.builders import make_patch
 
 WIDTHS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -8,95 +8,26 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from declutch.data.names import CONTROL
-from declutch.errors import DataError, SettingsError, ShortlistTooShort
+from declutch.errors import SettingsError, ShortlistTooShort
 from declutch.locating import important, locate
-from declutch.models.identity import MatrixInfo, ModelInfo
-from declutch.patching import Patch
-from declutch.scoring.shortlists import (
-    DimensionInfo,
-    Scores,
-    ScoresInfo,
-    Shortlist,
-    control_shortlist,
-    shortlist_length,
+from declutch.models.identity import MatrixInfo
+from tests.locating.builders import (
+    DIMENSIONS,
+    RATIOS,
+    SHAPES,
+    Raw,
+    make_scores,
+    numel,
+    raw_scores,
+    same_everywhere,
+    selection_of,
+    weights_of,
 )
-
-SHAPES = {
-    "layers.0.mlp.up": (6, 4),
-    "layers.0.attn.q": (4, 4),
-    "layers.1.mlp.up": (6, 4),
-    "layers.1.mlp.down": (4, 9),
-}
-DIMENSIONS = ("fairness", "privacy", "honesty", "general", "code")
-Raw = dict[str, dict[str, list[int]]]  # dimension, matrix: the score of each position
-
-
-def info_of(name: str) -> MatrixInfo:
-    return MatrixInfo(
-        shape=SHAPES[name],
-        layer=int(name.split(".")[1]),
-        kind="attention" if "attn" in name else "mlp",
-    )
-
-
-def weights_of(name: str) -> Tensor:
-    rows, columns = SHAPES[name]
-    return torch.arange(1.0, rows * columns + 1).view(rows, columns) / 7
-
-
-def plain_shortlist(name: str, values: list[int], fraction: float) -> Shortlist:
-    """The highest scores, equal ones in order of position."""
-    order = sorted(range(len(values)), key=lambda position: (-values[position], position))
-    kept = torch.tensor(order[: shortlist_length(len(values), fraction)])
-    scores = torch.tensor(values, dtype=torch.float32)[kept]
-    return Shortlist(kept, scores, weights_of(name).reshape(-1)[kept])
-
-
-def make_scores(raw: Raw, fraction: float = 1.0, seed: int = 0) -> Scores:
-    scores = Scores(
-        ScoresInfo(
-            model=ModelInfo(id="me/mine", fingerprint="0" * 64, dtype="float32"),
-            settings={"target_modules": "all"},
-            matrices={name: info_of(name) for name in SHAPES},
-            versions={},
-        )
-    )
-    for dimension, matrices in raw.items():
-        fact = DimensionInfo(
-            source="s", sha256=dimension, examples=1, tokens=2, counted_tokens=1, seconds=0.1
-        )
-        shortlists = {name: plain_shortlist(name, one, fraction) for name, one in matrices.items()}
-        scores.add(dimension, fact, shortlists)
-    scores.shortlists[CONTROL] = {
-        name: control_shortlist(weights_of(name), fraction, seed, name) for name in SHAPES
-    }
-    return scores
-
-
-@st.composite
-def raw_scores(draw: st.DrawFn) -> Raw:
-    """Few different values, so that most ranks are ties."""
-    highest = draw(st.sampled_from([1, 3, 50]))
-    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
-    return {
-        dimension: {
-            name: generator.integers(0, highest, rows * columns, endpoint=True).tolist()
-            for name, (rows, columns) in SHAPES.items()
-        }
-        for dimension in DIMENSIONS
-    }
-
-
-def numel(name: str) -> int:
-    return SHAPES[name][0] * SHAPES[name][1]
 
 
 def plain_tops(
@@ -144,15 +75,10 @@ def plain_selection(
     return chosen
 
 
-def selection_of(patch: Patch) -> dict[str, set[int]]:
-    return {name: set(indices.tolist()) for name, indices in patch.indices.items()}
-
-
 COUPLES = st.sampled_from(
     [("fairness", "privacy"), ("privacy", "fairness"), ("fairness", "privacy", "honesty")]
 )
 EXCLUDES = st.sampled_from([(), ("general",), ("general", "code")])
-RATIOS = st.sampled_from(["0.07", "0.1", "0.25", "0.3", "0.5", "1.0"])
 
 
 @settings(max_examples=60, deadline=None)
@@ -196,17 +122,6 @@ def test_random_is_as_many_and_others(raw: Raw, ratio: str, seed: int) -> None:
         assert torch.equal(control.original[name], expected)
     again = locate(scores, couple, exclude, ratio=float(ratio), rule="random", seed=seed)
     assert selection_of(again) == ours
-
-
-def same_everywhere() -> Raw:
-    """All dimensions agree, but for two that score nothing."""
-    return {
-        dimension: {
-            name: [0 if dimension in ("general", "code") else n for n in range(numel(name))]
-            for name in SHAPES
-        }
-        for dimension in DIMENSIONS
-    }
 
 
 def test_random_differs_by_seed() -> None:
@@ -304,111 +219,3 @@ def test_an_empty_selection_is_noted() -> None:
     )
     assert len(patch) == 0
     assert "No neuron of any of 4 matrices is chosen by «coupled»" in patch.info.notes[-1]
-
-
-# --- shortlists -----------------------------------------------------------------------
-
-
-def test_a_ratio_beyond_the_shortlist() -> None:
-    scores = make_scores(same_everywhere(), fraction=0.25)
-    couple = ("fairness", "privacy")
-    assert len(locate(scores, couple, ratio=0.25)) == 6 + 4 + 6 + 9
-    with pytest.raises(ShortlistTooShort) as caught:
-        locate(scores, couple, ratio=0.3)
-    message = str(caught.value)
-    assert "Ratio 0.3 needs 7 neurons of layers.0.mlp.up" in message
-    assert "holds 6 of 24 (2.5e-01)" in message
-    named = re.search(r"--shortlist (\S+) or more", message)
-    assert named
-    # Rounded up, so that the named fraction is enough.
-    assert float(named[1]) * 24 >= 7
-    enough = make_scores(same_everywhere(), fraction=float(named[1]))
-    assert len(locate(enough, couple, ratio=0.3, target_modules=".*0.*up")) == 7
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    raw=raw_scores(), fraction=st.sampled_from([0.2, 0.5]), ratio=RATIOS,
-    scope=st.sampled_from(["matrix", "layer", "model"]),
-)  # fmt: skip
-def test_a_shortlist_never_gives_another_answer(
-    raw: Raw, fraction: float, ratio: str, scope: Any
-) -> None:
-    """The same as all scores would, or refused."""
-    arguments: Any = {"ratio": float(ratio), "scope": scope, "rule": "union"}
-    couple = ("fairness", "privacy")
-    try:
-        short = locate(make_scores(raw, fraction), couple, ("general",), **arguments)
-    except ShortlistTooShort:
-        return
-    assume(len(short))
-    whole = locate(make_scores(raw), couple, ("general",), **arguments)
-    assert selection_of(short) == selection_of(whole)
-
-
-def test_a_group_that_might_miss_a_neuron_is_refused() -> None:
-    """All that one matrix keeps is taken, so its next neuron might outrank another's."""
-    raw = same_everywhere()
-    for dimension in ("fairness", "privacy"):
-        raw[dimension]["layers.1.mlp.down"] = [100 + n for n in range(36)]
-    scores = make_scores(raw, fraction=0.25)
-    assert len(locate(scores, ("fairness", "privacy"), ratio=0.08, scope="model")) == 8
-    with pytest.raises(ShortlistTooShort, match=r"needs 10 neurons of layers\.1\.mlp\.down"):
-        locate(scores, ("fairness", "privacy"), ratio=0.1, scope="model")
-    with pytest.raises(ShortlistTooShort, match="and 3 others"):
-        locate(scores, ("fairness", "privacy"), ratio=0.9, scope="model")
-
-
-# --- options --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"rule": "best"}, "«best» is unknown; give one of contrast, coupled"),
-        ({"rule": "single"}, "«single» is unknown"),
-        ({"rule": "single:"}, "«single:» is unknown"),
-        ({"rule": "coupled:"}, "«coupled:» is unknown"),
-        ({"rule": "union:privacy"}, "«union:privacy» is unknown"),
-        ({"couple": ["fairness"]}, r"1 was given \(fairness\)"),
-        ({"couple": ["fairness", "fairness"]}, "1 was given"),
-        ({"couple": []}, r"0 was given \(none\)"),
-        ({"exclude": ["privacy"]}, "privacy: both coupled and excluded"),
-        ({"ratio": 0.0}, "--ratio must be above 0"),
-        ({"ratio": 1.5}, "--ratio must be at most 1"),
-        ({"ratio": float("nan")}, "--ratio must be a number"),
-        ({"scope": "head"}, "--scope «head» is unknown; give matrix, layer, model"),
-        ({"target_modules": "gate"}, r"covers none of the 4 scored matrices.*«all»"),
-    ],
-)
-def test_wrong_options(arguments: dict[str, Any], message: str) -> None:
-    given: dict[str, Any] = {"couple": ["fairness", "privacy"], "ratio": 0.25, **arguments}
-    with pytest.raises(SettingsError, match=message):
-        locate(make_scores(same_everywhere()), **given)
-
-
-def test_a_dimension_that_was_not_scored() -> None:
-    scores = make_scores(same_everywhere())
-    for arguments in (
-        {"couple": ["fairness", "safety"]},
-        {"couple": ["fairness", "privacy"], "exclude": ["safety"]},
-        {"couple": ["fairness", "privacy"], "rule": "single:safety"},
-    ):
-        given: dict[str, Any] = {"ratio": 0.25, **arguments}
-        with pytest.raises(DataError, match=r"«safety» was not scored; the scores hold fairness"):
-            locate(scores, **given)
-
-
-def test_what_is_recorded() -> None:
-    patch = locate(
-        make_scores(same_everywhere()), ("fairness", "privacy"), ("general",), ratio=0.25,
-        scope="layer", scale=0.5, seed=3, target_modules="mlp",
-    )  # fmt: skip
-    info = patch.info
-    assert (info.rule, info.ratio, info.scope, info.scale, info.seed) == (
-        "coupled", 0.25, "layer", 0.5, 3,
-    )  # fmt: skip
-    assert (info.coupled, info.excluded) == (("fairness", "privacy"), ("general",))
-    assert info.target_modules == "mlp"
-    assert info.scores["data"] == {n: n for n in ("fairness", "privacy", "general")}
-    assert info.checksum
