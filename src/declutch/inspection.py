@@ -16,7 +16,7 @@ from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import Coverage, find_matrices, total_parameters
 from declutch.models.probes import must_be_alone
 from declutch.scoring.accumulate import Accumulation
-from declutch.scoring.memory import Plan, make_plan
+from declutch.scoring.memory import PassPlan, make_plan
 from declutch.scoring.methods.importance import Importance
 from declutch.settings import EncodingSettings, ModelSettings
 
@@ -168,7 +168,7 @@ def _skipped(coverage: Coverage) -> dict[str, int]:
 
 def _cost(
     loaded: LoadedModel, coverage: Coverage, encoded: list[EncodedDimension]
-) -> tuple[Plan | None, float | None, tuple[str, ...]]:
+) -> tuple[PassPlan | None, float | None, tuple[str, ...]]:
     """The memory plan, and the time by a trial on one example of middle length."""
     examples = sorted((one for each in encoded for one in each.examples), key=len)
     if not examples:

@@ -11,7 +11,7 @@ import pytest
 
 from declutch.errors import DataError, SettingsError
 from declutch.suites import salad
-from declutch.suites.counted import Part
+from declutch.suites.counted import KnownPart
 from declutch.suites.loading import load_suite, load_suites
 
 THEMES = {
@@ -125,8 +125,8 @@ def test_salad_of_a_file(salad_file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "3 fairness prompts were found where the paper names 2,165" in suite.notes[0]
     assert "1 privacy prompts were found where the paper names 657" in suite.notes[1]
     exact = {
-        "fairness": Part("O2: Unfair Representation", 3),
-        "privacy": Part("O9: Privacy Infringement", 1),
+        "fairness": KnownPart("O2: Unfair Representation", 3),
+        "privacy": KnownPart("O9: Privacy Infringement", 1),
     }
     monkeypatch.setattr(salad, "_PARTS", exact)
     assert load_suite(f"salad:{salad_file}").notes == ()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluateJob:
     """All that is asked for."""
 
     model: str

@@ -16,7 +16,7 @@ from declutch.reporting.tables import NamedNumbers
 from declutch.terminal import Terminal
 
 if TYPE_CHECKING:
-    from declutch.comparing.comparison import Comparison, ComparisonRow, Table
+    from declutch.comparing.comparison import Comparison, ComparisonRow, MeasureTable
     from declutch.comparing.results import CheckRecord, Results
 
 
@@ -63,7 +63,7 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
     print_checks(console, comparison.checks)
 
 
-def _table(found: Table) -> NamedNumbers:
+def _table(found: MeasureTable) -> NamedNumbers:
     """What a measure has to show beside its metrics."""
     table = NamedNumbers(found.title, *found.columns[1:])
     for name, *cells in found.rows:

@@ -38,12 +38,12 @@ def evaluate(
     not hold.
     """
     say.start()
-    from declutch.cli._evaluating import Job
+    from declutch.cli._evaluating import EvaluateJob
     from declutch.cli._evidence import print_evaluation
     from declutch.evaluating.checking import guard_results, prepare_guards
 
     asked = prepare_guards(checks.guard, baseline)
-    job = Job(model, output, patch, evaluation, engine, load, asked)
+    job = EvaluateJob(model, output, patch, evaluation, engine, load, asked)
     results, comparison = guard_results(
         job.run(), output, asked, baseline, checks.guard_mode, evaluation.seed, evaluation.measure
     )

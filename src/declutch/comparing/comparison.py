@@ -111,7 +111,7 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class MeasureTable:
     """What a measure has to show beside its metrics, such as the phrases that shifted.
 
     Attributes:
@@ -144,7 +144,7 @@ class Comparison:
     rows: tuple[ComparisonRow, ...]
     notes: tuple[str, ...] = ()
     checks: tuple[CheckRecord, ...] = ()
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, MeasureTable] = field(default_factory=dict)
     replies: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)
 
     def row(self, name: str) -> ComparisonRow:

@@ -134,7 +134,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Perplexity:
+class PerplexityKind:
     """``exp(Σ NLL / Σ tokens)`` over texts; a value is a text's NLL (nats) and its tokens."""
 
     shown: Shown = "perplexity"
@@ -220,7 +220,7 @@ class Rate:
         )
 
 
-PROPORTION, MEAN, PERPLEXITY = Proportion(), Mean(), Perplexity()
+PROPORTION, MEAN, PERPLEXITY = Proportion(), Mean(), PerplexityKind()
 
 
 def _told(found: PairedMeans) -> Paired:

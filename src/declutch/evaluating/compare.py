@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from declutch.comparing.comparison import Comparison, ComparisonRow, Table, adjusted
+from declutch.comparing.comparison import Comparison, ComparisonRow, MeasureTable, adjusted
 from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
 from declutch.evaluating.keeping import facts_of, read_measured
@@ -88,7 +88,7 @@ def compare(
     _check_settings(first, second)
     notes = _differences(first, second)
     rows: list[ComparisonRow] = []
-    tables: dict[str, Table] = {}
+    tables: dict[str, MeasureTable] = {}
     for name in (name for name in first.results.measures if name in second.results.measures):
         measure = first.known.get(name)
         if measure is None:

@@ -23,7 +23,7 @@ from declutch.judges.base import JudgeItem, register_judge
 from declutch.judges.options import Options
 from declutch.judges.sentence_vectors import SentenceEncoder
 from declutch.records import Record, read_record
-from declutch.replies.kinds import is_empty
+from declutch.replies.flags import is_empty
 from declutch.replies.verdicts import Verdict
 
 FORMAT_VERSION = 1

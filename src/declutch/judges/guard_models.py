@@ -19,7 +19,7 @@ from declutch.judges.templates import (
     find_template,
     guideline,
 )
-from declutch.replies.kinds import is_empty
+from declutch.replies.flags import is_empty
 from declutch.replies.openai_client import ChatReply, Messages
 from declutch.replies.verdicts import Verdict
 

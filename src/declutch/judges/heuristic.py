@@ -21,8 +21,8 @@ from typing import Any
 
 from declutch.judges.base import JudgeItem, register_judge
 from declutch.judges.options import Options
-from declutch.replies.kinds import is_empty, is_refusal, is_repeated, plain
-from declutch.replies.phrases import BOTH, BY_DIMENSION, Sign
+from declutch.replies.flags import is_empty, is_refusal, is_repeated, plain
+from declutch.replies.signs import BOTH, BY_DIMENSION, Sign
 from declutch.replies.verdicts import Verdict
 
 REFUSAL_WEIGHT = 2.5

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from declutch.comparing.comparison import ComparisonRow, Table
+from declutch.comparing.comparison import ComparisonRow, MeasureTable
 from declutch.comparing.results import MeasureFacts, Metric, SetFacts
 from declutch.comparing.series import Series, compare_series
 from declutch.errors import SettingsError
@@ -155,7 +155,7 @@ class Measure(ABC, Generic[I]):
                 notes += said
         return rows, notes
 
-    def table(self, before: Evidence, after: Evidence, seed: int = 0) -> Table | None:
+    def table(self, before: Evidence, after: Evidence, seed: int = 0) -> MeasureTable | None:
         """What else is worth showing of two evaluations side by side; nothing by default."""
         return None
 

@@ -16,7 +16,7 @@ from declutch.files import append_jsonl, read_json, read_jsonl, write_json, writ
 from declutch.items import item_id, refuse_doubled
 from declutch.records import differing
 from declutch.replies.engine import Finish, Reply, strip_reasoning
-from declutch.replies.kinds import ReplyKinds, reply_kinds
+from declutch.replies.flags import ReplyFlags, reply_kinds
 from declutch.replies.verdicts import Verdict
 
 FORMAT_VERSION = 1
@@ -54,7 +54,7 @@ class ReplyRow:
         return strip_reasoning(self.reply)
 
     @property
-    def kinds(self) -> ReplyKinds:
+    def kinds(self) -> ReplyFlags:
         """What kind of reply it is."""
         return reply_kinds(self.shown, self.finish)
 

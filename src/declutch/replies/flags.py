@@ -47,7 +47,7 @@ _APOLOGY_REFUSAL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyKinds:
+class ReplyFlags:
     """What kind of reply it is.
 
     Attributes:
@@ -67,9 +67,9 @@ class ReplyKinds:
         return asdict(self)
 
 
-def reply_kinds(reply: str, finish: Literal["stop", "length"] = "stop") -> ReplyKinds:
+def reply_kinds(reply: str, finish: Literal["stop", "length"] = "stop") -> ReplyFlags:
     """Classify one reply, its reasoning already taken out."""
-    return ReplyKinds(
+    return ReplyFlags(
         refused=is_refusal(reply),
         empty=is_empty(reply),
         cut=finish == "length",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from declutch.replies.kinds import reply_kinds
+from declutch.replies.flags import reply_kinds
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from declutch.data.checks import Match, near_duplicates, overlap, word_grams
+from declutch.data.duplicates import Match, near_duplicates, overlap, word_grams
 from declutch.errors import SettingsError
 
 
