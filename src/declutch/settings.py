@@ -33,6 +33,11 @@ Mode = Literal["lenient", "strict"]
 S = TypeVar("S", bound="Settings")
 
 
+def repeated(group: Group, text: str, **more: Any) -> Parameter:
+    """An option that is given once for each of its values."""
+    return Parameter(group=group, help=text, negative="", consume_multiple=False, **more)
+
+
 class Settings:
     """What all of them have in common: a number out of its range is refused when one is made."""
 
@@ -125,11 +130,9 @@ class ScoreSettings(EncodingSettings):
     ] = "abs"
     contrast: Annotated[
         tuple[str, ...],
-        Parameter(
-            group=SCORING,
-            negative="",
-            consume_multiple=False,
-            help="A dimension to score by good (+) against bad (-) responses to the same prompts; "
+        repeated(
+            SCORING,
+            "A dimension to score by good (+) against bad (-) responses to the same prompts; "
             "repeatable.",
             show_default=False,
         ),
@@ -178,32 +181,26 @@ class JudgingSettings(Settings):
 
     suite: Annotated[
         tuple[str, ...],
-        Parameter(
-            group=EVALUATION,
-            negative="",
-            consume_multiple=False,
-            help="bundled, salad, donotanswer[:PATH], or DIMENSION=SOURCE of prompts of your own "
+        repeated(
+            EVALUATION,
+            "bundled, salad, donotanswer[:PATH], or DIMENSION=SOURCE of prompts of your own "
             "(harmless:DIMENSION=SOURCE for harmless ones); repeatable.",
         ),
     ] = ("bundled",)
     judge: Annotated[
         tuple[str, ...],
-        Parameter(
-            group=EVALUATION,
-            negative="",
-            consume_multiple=False,
-            help="heuristic (offline), embedding:FOLDER, qwen3guard, ... with options after «:» "
+        repeated(
+            EVALUATION,
+            "heuristic (offline), embedding:FOLDER, qwen3guard, ... with options after «:» "
             "(docs/judges.md), or FILE.py:NAME; repeatable.",
         ),
     ] = ("heuristic",)
     measure: Annotated[
         tuple[str, ...],
-        Parameter(
-            group=EVALUATION,
-            negative="",
-            consume_multiple=False,
+        repeated(
+            EVALUATION,
+            "A measure beside the usual ones, as FILE.py:NAME; repeatable.",
             show_default=False,
-            help="A measure beside the usual ones, as FILE.py:NAME; repeatable.",
         ),
     ] = ()
     batch_size: Annotated[Count, Parameter(group=EVALUATION, help="Replies at a time.")] = 32
@@ -236,13 +233,11 @@ class JudgingSettings(Settings):
     ] = None
     capability: Annotated[
         tuple[str, ...],
-        Parameter(
-            group=EVALUATION,
-            negative="",
-            consume_multiple=False,
-            show_default=False,
-            help="A capability task, as hellaswag, or paper-capability for the paper's nine; "
+        repeated(
+            EVALUATION,
+            "A capability task, as hellaswag, or paper-capability for the paper's nine; "
             "repeatable.",
+            show_default=False,
         ),
     ] = ()
     capability_limit: Annotated[
@@ -283,13 +278,11 @@ class CheckSettings(Settings):
 
     guard: Annotated[
         tuple[str, ...],
-        Parameter(
-            group=GUARDS,
-            negative="",
-            consume_multiple=False,
-            show_default=False,
-            help="Exit with 1 where it does not hold: 'perplexity<=1.02x', 'fairness>=baseline', "
+        repeated(
+            GUARDS,
+            "Exit with 1 where it does not hold: 'perplexity<=1.02x', 'fairness>=baseline', "
             "'over_refusal<=baseline+0.05'; repeatable.",
+            show_default=False,
         ),
     ] = ()
     guard_mode: Annotated[

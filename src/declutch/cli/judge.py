@@ -12,7 +12,7 @@ from declutch.cli.options import A_PATH, OutputFlags, named_sources
 from declutch.errors import SettingsError
 from declutch.files import expanded
 from declutch.ranges import Folds, Seed
-from declutch.settings import DATA, OUTPUT
+from declutch.settings import DATA, OUTPUT, repeated
 
 if TYPE_CHECKING:
     from declutch.judges.labels import LabelledSet
@@ -25,12 +25,7 @@ judge = App(
 
 Labelled = Annotated[
     list[str],
-    Parameter(
-        group=DATA,
-        negative="",
-        consume_multiple=False,
-        help="NAME=SOURCE of replies with this label, for the dimension NAME; repeatable.",
-    ),
+    repeated(DATA, "NAME=SOURCE of replies with this label, for the dimension NAME; repeatable."),
 ]
 
 
@@ -90,13 +85,11 @@ def check(
     *,
     labels: Annotated[
         tuple[str, ...],
-        Parameter(
-            group=DATA,
-            negative="",
-            consume_multiple=False,
-            show_default=False,
-            help="NAME=FILE: labels of your own for the dimension NAME, with the columns prompt, "
+        repeated(
+            DATA,
+            "NAME=FILE: labels of your own for the dimension NAME, with the columns prompt, "
             "reply and aware (yes or no); repeatable [default: PyRIT's labelled replies].",
+            show_default=False,
         ),
     ] = (),
     pyrit: Annotated[

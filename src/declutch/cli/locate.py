@@ -9,30 +9,16 @@ from cyclopts import Parameter
 
 from declutch.cli.options import A_PATH, Out, OutputFlags
 from declutch.ranges import Seed
-from declutch.settings import OUTPUT, SELECTION, LocateSettings
+from declutch.settings import OUTPUT, SELECTION, LocateSettings, repeated
 
 
 def locate(
     scores: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch score» wrote.")],
     /,
     *,
-    couple: Annotated[
-        list[str],
-        Parameter(
-            group=SELECTION,
-            negative="",
-            consume_multiple=False,
-            help="A coupled dimension; give two or more.",
-        ),
-    ],
+    couple: Annotated[list[str], repeated(SELECTION, "A coupled dimension; give two or more.")],
     exclude: Annotated[
-        list[str],
-        Parameter(
-            group=SELECTION,
-            negative="",
-            consume_multiple=False,
-            help="A dimension whose important neurons are left alone.",
-        ),
+        list[str], repeated(SELECTION, "A dimension whose important neurons are left alone.")
     ] = [],  # noqa: B006 (read only)
     output: Out,
     target_modules: Annotated[

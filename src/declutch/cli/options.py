@@ -13,7 +13,7 @@ from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
 from declutch.files import expanded
 from declutch.ranges import Count, Seconds, Timeout
-from declutch.settings import DATA, EVALUATION, OUTPUT, SCORING
+from declutch.settings import DATA, EVALUATION, OUTPUT, SCORING, repeated
 
 
 def _path(_: object, tokens: Sequence[Token]) -> Path:
@@ -37,12 +37,10 @@ ModelArgument = Annotated[
 ]
 OwnMeasures = Annotated[
     tuple[str, ...],
-    Parameter(
-        group=EVALUATION,
-        negative="",
-        consume_multiple=False,
+    repeated(
+        EVALUATION,
+        "A measure of your own that both evaluations have, as FILE.py:NAME; repeatable.",
         show_default=False,
-        help="A measure of your own that both evaluations have, as FILE.py:NAME; repeatable.",
     ),
 ]
 Out = Annotated[
@@ -50,33 +48,17 @@ Out = Annotated[
 ]
 Couple = Annotated[
     list[str],
-    Parameter(
-        help="NAME=SOURCE of a coupled dimension; give two or more. SOURCE is a file (.csv, .json, "
+    repeated(
+        DATA,
+        "NAME=SOURCE of a coupled dimension; give two or more. SOURCE is a file (.csv, .json, "
         ".jsonl, .parquet), hub:OWNER/NAME or bundled:NAME, with options after «?» "
         "(split=, prompt=, response=, where=column=value).",
-        group=DATA,
-        negative="",
-        consume_multiple=False,
     ),
 ]
 Exclude = Annotated[
-    list[str],
-    Parameter(
-        help="NAME=SOURCE of a dimension whose important neurons are left alone.",
-        group=DATA,
-        negative="",
-        consume_multiple=False,
-    ),
+    list[str], repeated(DATA, "NAME=SOURCE of a dimension whose important neurons are left alone.")
 ]
-Data = Annotated[
-    list[str],
-    Parameter(
-        help="NAME=SOURCE of a dimension; repeatable.",
-        group=DATA,
-        negative="",
-        consume_multiple=False,
-    ),
-]
+Data = Annotated[list[str], repeated(DATA, "NAME=SOURCE of a dimension; repeatable.")]
 CheckpointInterval = Annotated[
     Seconds,
     Parameter(help="Seconds between checkpoints inside a dimension.", group=SCORING),
