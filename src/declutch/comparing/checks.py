@@ -9,12 +9,13 @@ Pure functions of results and comparisons; nothing is read or written.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from declutch.comparing.comparison import Comparison, ComparisonRow
+from declutch.comparing.comparison import Comparison
 from declutch.comparing.enough import too_few, too_few_of
 from declutch.comparing.results import CheckRecord, Metric, Results
 from declutch.errors import SettingsError
@@ -31,11 +32,8 @@ _TIMES = re.compile(rf"(?P<by>{_NUMBER})\s*x")
 _EXAMPLES = "«perplexity<=1.02x», «fairness>=baseline» or «over_refusal<=baseline+0.05»"
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
-    "<=": lambda left, right: left <= right,
-    ">=": lambda left, right: left >= right,
-    "<": lambda left, right: left < right,
-    ">": lambda left, right: left > right,
-}
+    "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,15 +211,11 @@ def _against_baseline(
         return _unmeasured(
             guard, metric, mode, "the baseline's value is negative, so a multiple of it is no limit"
         )
-    limit = guard.by if guard.kind == "baseline" else _excess(guard, row)
+    limit = guard.by
+    if guard.kind == "times":  # as a difference; the baseline's value is taken as known
+        limit = (guard.by - 1) * row.before.value
     what = "difference from the baseline "
     return _judge(guard, metric, mode, row.difference, limit, row.low, row.high, what)
-
-
-def _excess(guard: Guard, row: ComparisonRow) -> float:
-    """«1.02x» as a difference: 0.02 times the baseline's value, which is taken as known."""
-    assert row.before.value is not None
-    return (guard.by - 1) * row.before.value
 
 
 def _judge(
@@ -274,16 +268,7 @@ def _judge(
 
 def _unmeasured(guard: Guard, metric: Metric, mode: Mode, why: str) -> CheckRecord:
     return CheckRecord(
-        guard=guard.text,
-        metric=metric.name,
-        mode=mode,
-        held=False,
-        shown=False,
-        value=None,
-        limit=None,
-        low=None,
-        high=None,
-        reason=f"can't be checked: {why}",
+        guard=guard.text, metric=metric.name, mode=mode, reason=f"can't be checked: {why}"
     )
 
 

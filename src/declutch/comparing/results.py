@@ -96,6 +96,11 @@ class Metric(Record):
     better: Better = "none"
     note: str = ""
 
+    @property
+    def said(self) -> str:
+        """Its name in a sentence, such as «awareness, fairness · heuristic»."""
+        return f"{self.group.replace('_', ' ')}, {self.label}"
+
     @model_validator(mode="before")
     @classmethod
     def _sayable(cls, values: Any) -> Any:
@@ -157,12 +162,12 @@ class CheckRecord(Record):
     guard: str
     metric: str
     mode: Literal["lenient", "strict"]
-    held: bool
-    shown: bool
-    value: float | None
-    limit: float | None
-    low: float | None
-    high: float | None
+    held: bool = False
+    shown: bool = False
+    value: float | None = None
+    limit: float | None = None
+    low: float | None = None
+    high: float | None = None
     reason: str
 
 

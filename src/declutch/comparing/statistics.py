@@ -1,7 +1,7 @@
 """The one home of statistics: intervals, paired tests, corrections, effect sizes, sample sizes.
 
 Every function takes plain numbers and sequences and knows nothing of models or files. Intervals
-are 95 % unless told otherwise. Random ones take a seed and give the same answer for it.
+are 95 %. Random ones take a seed and give the same answer for it.
 
 What is resampled needs :data:`~declutch.comparing.enough.LEAST` items, and is exact as long as
 all subsets of the items can be gone through: see :func:`_resampled`. A ValueError otherwise.
@@ -68,18 +68,16 @@ class PairedMeans:
     p: float
 
 
-def wilson(count: int, total: int, level: float = LEVEL) -> Interval:
+def wilson(count: int, total: int) -> Interval:
     """Score interval of a share (Wilson 1927): sound also at 0, at 1 and for few items."""
     if not 0 <= count <= total or total == 0:
         raise ValueError(f"{count} of {total} is not a share")
-    low, high = stats.binomtest(count, total).proportion_ci(level, method="wilson")
+    low, high = stats.binomtest(count, total).proportion_ci(LEVEL, method="wilson")
     # Exactly 0 and 1 at the ends, where rounding leaves ±1e-17.
     return Interval(max(0.0, float(low)), min(1.0, float(high)))
 
 
-def mcnemar_exact(
-    before: Sequence[bool], after: Sequence[bool], level: float = LEVEL
-) -> PairedProportions:
+def mcnemar_exact(before: Sequence[bool], after: Sequence[bool]) -> PairedProportions:
     """Exact McNemar test of paired yes/no results, with Tango's interval of the difference.
 
     The p is the exact two-sided binomial one on the discordant pairs (1 where there are none).
@@ -94,14 +92,14 @@ def mcnemar_exact(
     lost = sum(1 for old, new in pairs if old and not new)
     discordant = gained + lost
     p = float(stats.binomtest(gained, discordant).pvalue) if discordant else 1.0
-    interval = tango(gained, lost, len(pairs), level)
+    interval = tango(gained, lost, len(pairs))
     difference = (gained - lost) / len(pairs)
     return PairedProportions(
         gained, lost, len(pairs), difference, interval.low, interval.high, min(1.0, p)
     )
 
 
-def tango(gained: int, lost: int, n: int, level: float = LEVEL) -> Interval:
+def tango(gained: int, lost: int, n: int) -> Interval:
     """Score interval of a paired difference of shares, ``(gained - lost) / n``.
 
     The interval holds every difference that the score test of Tango does not reject. Source:
@@ -110,7 +108,7 @@ def tango(gained: int, lost: int, n: int, level: float = LEVEL) -> Interval:
     """
     if min(gained, lost) < 0 or gained + lost > n or n == 0:
         raise ValueError(f"{gained} gained and {lost} lost are not possible among {n}")
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
     estimate = (gained - lost) / n
 
     def excess(difference: float) -> float:
@@ -137,18 +135,17 @@ def tango(gained: int, lost: int, n: int, level: float = LEVEL) -> Interval:
     return Interval(border(-1.0), border(1.0))
 
 
-def mean_interval(values: Sequence[float], seed: int = 0, level: float = LEVEL) -> Interval:
+def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
     """Percentile bootstrap interval of a mean; exact for few values."""
     data = np.asarray(values, dtype=np.float64)
     means = _resampled(len(data), seed, lambda rows: data[rows].mean(axis=1))
-    return _percentiles(means, level)
+    return _percentiles(means)
 
 
 def ratio_interval(
     numerators: Sequence[float],
     denominators: Sequence[float],
     seed: int = 0,
-    level: float = LEVEL,
 ) -> Interval:
     """Percentile bootstrap interval of Σ numerator / Σ denominator, resampling whole items.
 
@@ -162,12 +159,10 @@ def ratio_interval(
     ratios = _resampled(
         len(top), seed, lambda rows: top[rows].sum(axis=1) / bottom[rows].sum(axis=1)
     )
-    return _percentiles(ratios, level)
+    return _percentiles(ratios)
 
 
-def paired_bootstrap(
-    before: Sequence[float], after: Sequence[float], seed: int = 0, level: float = LEVEL
-) -> PairedMeans:
+def paired_bootstrap(before: Sequence[float], after: Sequence[float], seed: int = 0) -> PairedMeans:
     """Difference of two means over the same items, by resampling the items.
 
     The interval is the percentile one, and the p is the level at which that interval would just
@@ -178,11 +173,7 @@ def paired_bootstrap(
     change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     if len(before) != len(after):
         raise ValueError("before and after need the same items")
-    means = _resampled(len(change), seed, lambda rows: change[rows].mean(axis=1))
-    interval = _percentiles(means, level)
-    return PairedMeans(
-        len(change), float(change.mean()), interval.low, interval.high, _p_value(means)
-    )
+    return _paired(len(change), seed, lambda rows: change[rows].mean(axis=-1))
 
 
 def paired_perplexity(
@@ -190,7 +181,6 @@ def paired_perplexity(
     after: Sequence[float],
     tokens: Sequence[int],
     seed: int = 0,
-    level: float = LEVEL,
 ) -> PairedMeans:
     """Difference of two perplexities on the same texts, by resampling the texts.
 
@@ -213,17 +203,13 @@ def paired_perplexity(
             )
         return result
 
-    differences = _resampled(len(old), seed, difference)
-    interval = _percentiles(differences, level)
-    observed = float(difference(np.arange(len(old))))
-    return PairedMeans(len(old), observed, interval.low, interval.high, _p_value(differences))
+    return _paired(len(old), seed, difference)
 
 
 def paired_ratio(
     before: Sequence[tuple[float, float]],
     after: Sequence[tuple[float, float]],
     seed: int = 0,
-    level: float = LEVEL,
 ) -> PairedMeans:
     """Difference of two ratios Σ numerators / Σ denominators over the same items, by resampling.
 
@@ -244,10 +230,7 @@ def paired_ratio(
         result: Floats = rates[1] - rates[0]
         return result
 
-    differences = _resampled(len(old), seed, difference)
-    interval = _percentiles(differences, level)
-    observed = float(difference(np.arange(len(old))))
-    return PairedMeans(len(old), observed, interval.low, interval.high, _p_value(differences))
+    return _paired(len(old), seed, difference)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -275,9 +258,7 @@ def cohens_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     return None if by_chance == 1 else (observed - by_chance) / (1 - by_chance)
 
 
-def kappa_interval(
-    a: Sequence[Hashable], b: Sequence[Hashable], seed: int = 0, level: float = LEVEL
-) -> Interval:
+def kappa_interval(a: Sequence[Hashable], b: Sequence[Hashable], seed: int = 0) -> Interval:
     """Percentile bootstrap interval of Cohen's kappa, resampling whole items.
 
     Resamples in which nothing can be said beyond chance count as full agreement, which is what
@@ -298,7 +279,7 @@ def kappa_interval(
     by_chance = (tables.sum(axis=2) * tables.sum(axis=1)).sum(axis=1)
     rest = 1 - by_chance
     kappas = np.where(rest > 1e-12, (observed - by_chance) / np.where(rest > 1e-12, rest, 1), 1.0)
-    return _percentiles(kappas, level)
+    return _percentiles(kappas)
 
 
 def cohens_h(p1: float, p2: float) -> float:
@@ -322,16 +303,12 @@ def cohens_dz(before: Sequence[float], after: Sequence[float]) -> float | None:
     return float(change.mean()) / spread
 
 
-def prompts_needed(
-    difference: float, discordant: float, power: float = 0.8, alpha: float = 0.05
-) -> int:
-    """Number of prompts with which McNemar's test sees a paired difference.
+def prompts_needed(difference: float, discordant: float) -> int:
+    """Number of prompts with which McNemar's test (two-sided, 0.05) sees a difference at power 0.8.
 
     Args:
         difference: of the two shares, as 0.05 for five points.
         discordant: the share of prompts whose verdict changes in either way.
-        power: the wanted chance to see it.
-        alpha: two-sided level of the test.
 
     Source: Connett, Smith, McHugh, Statistics in Medicine 6 (1987) 537–544, unconditional.
     """
@@ -339,7 +316,7 @@ def prompts_needed(
         raise ValueError(
             "the discordant share is at most 1 and not below the difference, which is not 0"
         )
-    at_alpha, at_power = stats.norm.ppf(1 - alpha / 2), stats.norm.ppf(power)
+    at_alpha, at_power = stats.norm.ppf(1 - 0.05 / 2), stats.norm.ppf(0.8)
     spread = at_alpha * math.sqrt(discordant) + at_power * math.sqrt(discordant - difference**2)
     # Rounded first, so that an exact number of prompts is not lifted by a last bit.
     return math.ceil(round(float(spread / difference) ** 2, 9))
@@ -377,15 +354,21 @@ def _resampled(n: int, seed: int, statistic: Callable[[NDArray[np.int64]], Float
     return np.concatenate(parts)
 
 
-def _percentiles(values: Floats, level: float) -> Interval:
+def _paired(n: int, seed: int, difference: Callable[[NDArray[np.int64]], Floats]) -> PairedMeans:
+    """The difference over all items, with what resampling them says of it."""
+    differences = _resampled(n, seed, difference)
+    interval = _percentiles(differences)
+    observed = float(difference(np.arange(n)))
+    return PairedMeans(n, observed, interval.low, interval.high, _p_value(differences))
+
+
+def _percentiles(values: Floats) -> Interval:
     if len(values) < RESAMPLES:
         # The k-th from either end: with one more value the parts between them are equally likely.
-        k = int((1 - level) / 2 * (len(values) + 1) + 1e-9)
-        if k < 1:
-            raise ValueError(f"so few items have no interval at the level {level:g}")
+        k = int((1 - LEVEL) / 2 * (len(values) + 1) + 1e-9)
         ordered = np.sort(values)
         return Interval(float(ordered[k - 1]), float(ordered[-k]))
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
 
