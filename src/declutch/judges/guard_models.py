@@ -87,10 +87,16 @@ def _ask_chat(backend: Backend, max_tokens: int) -> Ask:
     return lambda items: backend.chat([conversation(item) for item in items], max_tokens, {})
 
 
-def _ask_template(backend: Backend, template: PromptTemplate, max_tokens: int) -> Ask:
-    return lambda items: backend.complete(
-        [template.fill(item.prompt, item.reply) for item in items], max_tokens
-    )
+def _by_template(
+    options: Options, model: str, template: PromptTemplate, parse: parsers.Parser
+) -> GuardJudge:
+    backend = make_backend(options, model)
+
+    def ask(items: Sequence[JudgeItem]) -> list[ChatReply]:
+        return backend.complete([template.fill(item.prompt, item.reply) for item in items], 32)
+
+    details = {"prompt_sha256": template.sha256}
+    return GuardJudge(options.judge, backend, ask, parse, details)
 
 
 @register_judge("md-judge-v0.1")
@@ -99,13 +105,8 @@ def _md_judge_v01(options: Options) -> GuardJudge:
     found = find_template(options.judge, "md-judge", options.file("prompt"))
     # The instruction ends in «[/INST]»; a line break after it, from YAML, was not trained on.
     template = PromptTemplate(found.text.strip(), found.source)
-    backend = make_backend(options, "OpenSafetyLab/MD-Judge-v0.1")
-    return GuardJudge(
-        options.judge,
-        backend,
-        _ask_template(backend, template, 32),
-        parsers.parse_md_judge_v01,
-        {"prompt_sha256": template.sha256},
+    return _by_template(
+        options, "OpenSafetyLab/MD-Judge-v0.1", template, parsers.parse_md_judge_v01
     )
 
 
@@ -127,14 +128,7 @@ def _llama_guard_3(options: Options) -> GuardJudge:
 def _wildguard(options: Options) -> GuardJudge:
     """Three questions at once: is the request harmful, is it refused, is the reply harmful."""
     template = find_template(options.judge, "wildguard", options.file("prompt"))
-    backend = make_backend(options, "allenai/wildguard")
-    return GuardJudge(
-        options.judge,
-        backend,
-        _ask_template(backend, template, 32),
-        parsers.parse_wildguard,
-        {"prompt_sha256": template.sha256},
-    )
+    return _by_template(options, "allenai/wildguard", template, parsers.parse_wildguard)
 
 
 @register_judge("qwen3guard")

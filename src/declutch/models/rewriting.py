@@ -31,6 +31,7 @@ from declutch.models.stored import StoredCheckpoint
 log = logging.getLogger("declutch")
 
 # What belongs to a model beside its weights: configuration, tokenizer, processors, code, licence.
+_NAMED = 6  # groups of names that a message lists
 _COMPANIONS = (
     "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.spm", "*.py", "LICEN[CS]E*",
     "NOTICE*", "USE_POLICY*", "additional_chat_templates/*.jinja",
@@ -215,11 +216,11 @@ def _with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
     return changed
 
 
-def _grouped(names: Iterable[str], most: int = 6) -> str:
+def _grouped(names: Iterable[str]) -> str:
     """Names by their first parts, with counts."""
     groups: Counter[str] = Counter()
     for name in names:
         parts = name.split(".")
         groups[".".join(parts[: 3 if parts[2:] and parts[2].isdigit() else 2])] += 1
-    shown = [f"{name} ({count})" for name, count in groups.most_common(most)]
-    return ", ".join([*shown, *(["..."] if len(groups) > most else [])])
+    shown = [f"{name} ({count})" for name, count in groups.most_common(_NAMED)]
+    return ", ".join([*shown, *(["..."] if len(groups) > _NAMED else [])])

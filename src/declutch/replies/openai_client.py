@@ -8,10 +8,10 @@ it is sent only where the caller gives it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
+from operator import itemgetter
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -116,8 +116,7 @@ class OpenAIClient:
         Raises:
             ServerError: a request failed for good; the message says why.
         """
-        found = dict(self.chat_each(conversations, max_tokens, temperature, seed, extra))
-        return [found[index] for index in range(len(conversations))]
+        return _in_order(self.chat_each(conversations, max_tokens, temperature, seed, extra))
 
     def chat_each(
         self,
@@ -129,29 +128,16 @@ class OpenAIClient:
     ) -> Iterator[tuple[int, ChatReply]]:
         """As :meth:`chat`, but each reply with its position, as they come."""
         options = {**_options(temperature, seed), **(extra or {})}
-        return self._each(
-            [
-                partial(
-                    self._ask, _CHAT, {"messages": [dict(m) for m in each]}, max_tokens, options
-                )
-                for each in conversations
-            ]
-        )
+        bodies = [{"messages": [dict(m) for m in each]} for each in conversations]
+        return self._each(_CHAT, bodies, max_tokens, options)
 
-    def complete(
-        self,
-        prompts: Sequence[str],
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> list[ChatReply]:
+    def complete(self, prompts: Sequence[str], max_tokens: int = 256) -> list[ChatReply]:
         """The continuation of each text, in order: no chat template is applied by the server.
 
         Raises:
             ServerError: a request failed for good; the message says why.
         """
-        found = dict(self.complete_each(prompts, max_tokens, temperature, seed))
-        return [found[index] for index in range(len(prompts))]
+        return _in_order(self.complete_each(prompts, max_tokens))
 
     def complete_each(
         self,
@@ -161,18 +147,22 @@ class OpenAIClient:
         seed: int | None = None,
     ) -> Iterator[tuple[int, ChatReply]]:
         """As :meth:`complete`, but each reply with its position, as they come."""
-        options = _options(temperature, seed)
-        return self._each(
-            [
-                partial(self._ask, _COMPLETE, {"prompt": prompt}, max_tokens, options)
-                for prompt in prompts
-            ]
-        )
+        bodies = [{"prompt": prompt} for prompt in prompts]
+        return self._each(_COMPLETE, bodies, max_tokens, _options(temperature, seed))
 
-    def _each(self, calls: Sequence[Callable[[], ChatReply]]) -> Iterator[tuple[int, ChatReply]]:
+    def _each(
+        self,
+        path: str,
+        bodies: Sequence[Mapping[str, Any]],
+        max_tokens: int,
+        options: Mapping[str, Any],
+    ) -> Iterator[tuple[int, ChatReply]]:
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="declutch-server")
         try:
-            futures = {pool.submit(call): index for index, call in enumerate(calls)}
+            futures = {
+                pool.submit(self._ask, path, body, max_tokens, options): index
+                for index, body in enumerate(bodies)
+            }
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
@@ -265,6 +255,10 @@ def base_url(url: str) -> str:
 
 def _options(temperature: float, seed: int | None) -> dict[str, Any]:
     return {"temperature": temperature} | ({} if seed is None else {"seed": seed})
+
+
+def _in_order(replies: Iterator[tuple[int, ChatReply]]) -> list[ChatReply]:
+    return [reply for _, reply in sorted(replies, key=itemgetter(0))]
 
 
 def _start(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -29,19 +29,16 @@ _OUTCOME = {
 }
 
 
-def comparison_table(rows: Sequence[ComparisonRow], *, folded: bool = True) -> NamedNumbers:
+def comparison_table(rows: Sequence[ComparisonRow]) -> NamedNumbers:
     """Before and after, each with its interval on the line below.
 
-    Args:
-        folded: leave out single layers, of which there may be hundreds, and kinds of replies
-            that did not detectably change; say how many.
+    Left out are single layers, of which there may be hundreds, and kinds of replies that did not
+    detectably change; it says how many.
     """
     table = NamedNumbers("Measure", "Before", "After", "Change", "p")
     hidden = 0
     for members in grouped(rows).values():
-        series = {row.name for points in layer_series(members).values() for _, row in points}
-        left_out = [row for row in members if row.name in series or _unremarkable(row)]
-        shown = [row for row in members if not (folded and row in left_out)]
+        shown = _shown(members, _unremarkable)
         hidden += len(members) - len(shown)
         if shown:
             table.section(members[0].measure.title)
@@ -67,12 +64,8 @@ def _unremarkable(row: ComparisonRow) -> bool:
     return row.measure.quiet and row.reading in quiet
 
 
-def results_table(results: Results, *, folded: bool = True) -> NamedNumbers:
-    """The metrics of one evaluation.
-
-    Args:
-        folded: leave out single layers and what was never counted; say how many.
-    """
+def results_table(results: Results) -> NamedNumbers:
+    """The metrics of one evaluation; single layers and what was never counted are left out."""
     table = NamedNumbers("Measure", "Value", "95 % interval")
     hidden = 0
     rows = [
@@ -80,8 +73,7 @@ def results_table(results: Results, *, folded: bool = True) -> NamedNumbers:
         for metric in results.metrics
     ]
     for members in grouped(rows).values():
-        series = {row.name for points in layer_series(members).values() for _, row in points}
-        shown = [row for row in members if not (folded and (row.name in series or _never(row)))]
+        shown = _shown(members, _never)
         hidden += len(members) - len(shown)
         if shown:
             table.section(members[0].measure.title)
@@ -97,6 +89,13 @@ def results_table(results: Results, *, folded: bool = True) -> NamedNumbers:
 
 def _never(row: ComparisonRow) -> bool:
     return row.measure.quiet and row.metric.value == 0
+
+
+def _shown(
+    members: Sequence[ComparisonRow], left_out: Callable[[ComparisonRow], bool]
+) -> list[ComparisonRow]:
+    series = {row.name for points in layer_series(members).values() for _, row in points}
+    return [row for row in members if row.name not in series and not left_out(row)]
 
 
 def locate_table(patch: PatchSummary) -> RenderableType:

@@ -246,8 +246,7 @@ def _peak_at(
     example: EncodedExample,
 ) -> int:
     """Most bytes that a pass over so many tokens takes, counted ones in the example's share."""
-    counted = min(tokens - 1, max(1, round(tokens * example.counted / len(example))))
-    mask = (False,) * (tokens - counted) + (True,) * counted
+    mask = _mask(tokens, example.counted / len(example))
     part = EncodedExample((example.input_ids * 2)[:tokens], mask)
     trial = Accumulation(model, _OnceAShape(method), matrices, [part], tokens, scratch=True)
     return _peak_of(trial, model)
@@ -331,6 +330,10 @@ def _costliest(examples: Sequence[EncodedExample]) -> EncodedExample:
     """An example as long as the longest, with the largest share of counted tokens of any."""
     longest = max(examples, key=len)
     share = max(example.counted / len(example) for example in examples)
-    counted = min(len(longest) - 1, max(1, round(share * len(longest))))
-    mask = (False,) * (len(longest) - counted) + (True,) * counted
-    return EncodedExample(longest.input_ids, mask)
+    return EncodedExample(longest.input_ids, _mask(len(longest), share))
+
+
+def _mask(tokens: int, share: float) -> tuple[bool, ...]:
+    """A loss mask in which that share of tokens is counted, and at least one."""
+    counted = min(tokens - 1, max(1, round(share * tokens)))
+    return (False,) * (tokens - counted) + (True,) * counted

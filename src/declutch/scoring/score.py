@@ -28,7 +28,7 @@ from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.locks import FolderLock
 from declutch.models.forward import evaluation_mode
-from declutch.models.identity import MatrixInfo, ModelInfo, describe
+from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
 from declutch.models.positions import position_table
 from declutch.models.probes import must_be_alone
@@ -128,10 +128,7 @@ def _score(
     info = ScoresInfo(
         model=model_info or describe(model),
         settings={**shared, "prompt_format": encoder.prompt_format, **encoder.facts()},
-        matrices={
-            matrix.name: MatrixInfo(shape=matrix.shape, layer=matrix.layer, kind=matrix.kind)
-            for matrix in coverage.matrices
-        },
+        matrices=coverage.info(),
         versions=versions(),
     )
     _agree(team, info, loaded)

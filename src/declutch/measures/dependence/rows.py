@@ -180,13 +180,11 @@ def suite_dependence(
     model: nn.Module,
     encoder: Encoder,
     suite: Suite,
-    dimensions: tuple[str, str] | None = None,
     **options: Any,
 ) -> list[DependenceItem]:
     """The dependence of two dimensions' awareness prompts in a suite.
 
     Args:
-        dimensions: which two; fairness and privacy where the suite has both, else its first two.
         options: see :func:`dependence_rows`.
 
     Raises:
@@ -194,7 +192,7 @@ def suite_dependence(
     """
     from declutch.measures.dependence.representations import representations
 
-    prompts = paired_prompts(suite, dimensions)
+    prompts = paired_prompts(suite)
     first, second = (
         representations(model, encoder, list(each.values())) for each in prompts.values()
     )
@@ -202,10 +200,10 @@ def suite_dependence(
     return dependence_rows(first, second, ids=(ids[0], ids[1]), **options)
 
 
-def paired_prompts(
-    suite: Suite, dimensions: tuple[str, str] | None = None
-) -> dict[str, dict[str, str]]:
+def paired_prompts(suite: Suite) -> dict[str, dict[str, str]]:
     """The awareness prompts of two dimensions of a suite, by dimension and id.
+
+    Fairness and privacy where the suite has both, else its first two.
 
     Raises:
         DataError: the suite has fewer than two dimensions, or too few prompts of one.
@@ -221,13 +219,11 @@ def paired_prompts(
                 }
             )
     usual = ("fairness", "privacy")
-    chosen = dimensions or (usual if all(name in prompts for name in usual) else tuple(prompts)[:2])
-    missing = [name for name in chosen if name not in prompts]
-    if len(chosen) < 2 or missing:
+    chosen = usual if all(name in prompts for name in usual) else tuple(prompts)[:2]
+    if len(chosen) < 2:
         raise DataError(
             "Dependence needs awareness prompts of two dimensions; the suite "
-            f"{suite.name} has {', '.join(prompts) or 'none'}"
-            + (f", not {', '.join(missing)}." if missing else ".")
+            f"{suite.name} has {', '.join(prompts) or 'none'}."
         )
     _check_count(*(len(prompts[name]) for name in chosen))
     return {name: prompts[name] for name in chosen}

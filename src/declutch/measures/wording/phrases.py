@@ -42,8 +42,6 @@ def occurrences(text: Sequence[str], phrase: Sequence[str]) -> int:
     )
 
 
-def phrases_for(dimension: str, phrases: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The phrases counted for a dimension: those given, or the default ones that fit it."""
-    if phrases is not None:
-        return tuple(dict.fromkeys(phrases))
+def phrases_for(dimension: str) -> tuple[str, ...]:
+    """The phrases counted for a dimension."""
     return (*CAUTIONARY[""], *CAUTIONARY.get(dimension, ()))
