@@ -47,8 +47,8 @@ def test_what_is_left_out_is_counted_and_said() -> None:
     row, notes = compared(series(old), series(new))
     assert (row.n_pairs, row.gained) == (5, 5)
     assert notes == [
-        "awareness/privacy/j: 3 items are in one evaluation only, and left out.",
-        "awareness/privacy/j: 3 of 8 items are left out of the difference, since they are unparsed "
+        "awareness, privacy · j: 3 items are in one evaluation only, and left out.",
+        "awareness, privacy · j: of 8, 3 items are left out of the difference, for want of a value "
         "before or after.",
     ]
 

@@ -136,7 +136,7 @@ def test_verdicts_are_paired(comparison: Comparison) -> None:
     # The interval leaves 0 out; the exact test, which is needed too, is not below 0.05.
     assert row.excludes_zero
     assert row.reading == "within noise"
-    assert any("1 of 12 items are left out" in note for note in comparison.notes)
+    assert any("of 12, 1 item is left out" in note for note in comparison.notes)
 
 
 def test_over_refusal_is_of_the_harmless_prompts(comparison: Comparison) -> None:
@@ -195,7 +195,7 @@ def test_unmatched_prompts_are_counted_and_said(before: Path, tmp_path: Path) ->
     comparison = compare(before, fewer)
     assert comparison.row("awareness/privacy/fake").n_pairs == 10
     notes = " ".join(comparison.notes)
-    assert "awareness/privacy/fake: 2 items are in one evaluation only" in notes
+    assert "awareness, privacy · fake: 2 items are in one evaluation only" in notes
     assert "not on the same prompts" in notes
 
 
@@ -319,7 +319,7 @@ def test_other_prompts_of_the_same_ids_are_not_paired(before: Path, tmp_path: Pa
     Results.load(other).save(other)
     found = compare(before, other)
     assert found.row("refused/privacy").n_pairs == N - 1
-    assert any("refused/privacy: 2 items are in one evaluation only" in n for n in found.notes)
+    assert any("reply kinds, refused · privacy: 2 items are in one evaluation only" in n for n in found.notes)
 
 
 def test_rows_that_are_there_twice_are_refused(before: Path, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_what_is_no_number_is_kept_and_named(tmp_path: Path, before: Path, value
     comparison = compare(before, new)
     row = comparison.row("margin/privacy")
     assert (row.difference, row.p) == (None, None)
-    assert any("margin/privacy has no value after" in note for note in comparison.notes)
+    assert any("margin, privacy · mean has no value after" in note for note in comparison.notes)
 
 
 def test_a_perplexity_beyond_a_float_is_kept_and_named(tmp_path: Path, before: Path) -> None:
@@ -373,7 +373,7 @@ def test_two_kinds_of_a_measure_are_not_compared(tmp_path: Path) -> None:
         folders.append(write(tmp_path / name, "a" * N, margins=[0.1], nll=[1.0], capability=items))
     found = compare(*folders)
     assert found.row("capability/t").difference is None
-    assert any("capability/t is a proportion before and a mean after" in n for n in found.notes)
+    assert any("capability, t is a proportion before and a mean after" in n for n in found.notes)
 
 
 @pytest.mark.filterwarnings("error")

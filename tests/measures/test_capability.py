@@ -312,7 +312,7 @@ def test_compared_item_by_item(tmp_path: Path, asked: list[str]) -> None:
     row = comparison.row("capability/one")
     assert (row.n_pairs, row.gained, row.lost, row.test) == (6, 0, 3, "exact McNemar")
     assert comparison.notes == (
-        "capability/one: 2 items are in one evaluation only, and left out.",
+        "capability, one: 2 items are in one evaluation only, and left out.",
     )
     assert comparison.tables == {}
 

@@ -67,17 +67,17 @@ def compare_series(
     for side, metric in (("before", before), ("after", after)):
         if metric.value is None and metric.total:
             return ComparisonRow(before.name, before, after), [
-                f"{metric.name} has no value {side}: {metric.note or 'nothing that counts'}."
+                f"{metric.said} has no value {side}: {metric.note or 'nothing that counts'}."
             ]
     if before.kind != after.kind:
         return ComparisonRow(before.name, before, after), [
-            f"{before.name} is a {before.kind} before and a {after.kind} after, so the two are "
+            f"{before.said} is a {before.kind} before and a {after.kind} after, so the two are "
             "not compared."
         ]
     both = [key for key in old.values if key in new.values]
     notes = []
     if alone := len(old.values) + len(new.values) - 2 * len(both):
-        notes.append(f"{before.name}: {alone} items are in one evaluation only, and left out.")
+        notes.append(f"{before.said}: {_items(alone)} in one evaluation only, and left out.")
     pairs = [
         (old.values[key], new.values[key])
         for key in both
@@ -85,8 +85,8 @@ def compare_series(
     ]
     if len(pairs) < len(both):
         notes.append(
-            f"{before.name}: {len(both) - len(pairs)} of {len(both)} items are left out of the "
-            "difference, since they are unparsed before or after."
+            f"{before.said}: of {len(both)}, {_items(len(both) - len(pairs))} left out of the "
+            "difference, for want of a value before or after."
         )
     if not pairs:
         return ComparisonRow(before.name, before, after), notes
@@ -95,3 +95,7 @@ def compare_series(
     except SettingsError as error:
         raise SettingsError(f"{before.name}: {error}") from error
     return ComparisonRow(before.name, before, after, **asdict(found), pairs=tuple(pairs)), notes
+
+
+def _items(count: int) -> str:
+    return "1 item is" if count == 1 else f"{count} items are"
