@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +14,7 @@ from declutch.models.rewriting import by_stored_name
 from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoint
 from declutch.models.stored import rounds
 from declutch.patching import Patch
-
-log = logging.getLogger("declutch")
+from declutch.progress import log
 
 State = Literal["original", "patched"]
 

@@ -6,7 +6,6 @@ first stopped, or says which setting differs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from declutch.locks import locked
 from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import find_matrices
 from declutch.patching import Patch
+from declutch.progress import log
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import score
 from declutch.settings import RunSettings
@@ -34,8 +34,6 @@ from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refu
 
 if TYPE_CHECKING:
     from declutch.scoring.shortlists import Scores
-
-log = logging.getLogger("declutch")
 
 
 def run(

@@ -7,7 +7,6 @@ is found, whichever it is.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ from pydantic import Field
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.files import changed_files, hash_files, write_json
+from declutch.progress import log
 from declutch.records import Record, differences, read_record, same_json
-
-log = logging.getLogger("declutch")
 
 FORMAT_VERSION = 2  # 2: stages
 RUN_FILE = "run.json"

@@ -15,7 +15,6 @@ Formats (``--prompt-format``):
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,12 +23,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
 from declutch.files import sha256_json
+from declutch.progress import log
 from declutch.settings import PromptFormat as PromptFormat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-log = logging.getLogger("declutch")
 # What a template that writes the day's date gets to write: with the real one the same data would
 # be other tokens tomorrow, and a model before and after would not see the same prompts.
 TEMPLATE_DATE = datetime(2026, 1, 1)

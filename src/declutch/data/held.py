@@ -33,15 +33,15 @@ def is_rows(value: object) -> bool:
     return not isinstance(value, (str, Path, Source))
 
 
-def table_of_rows(rows: Rows, name: str = "The data in memory") -> Table:
+def table_of_rows(rows: Rows) -> Table:
     """The table of rows in memory.
 
     Raises:
         DataError: they are of another kind, there are none, or a row is not like the others.
     """
-    table = _table(rows, name)
+    table = _table(rows, "The data in memory")
     if not table.count:
-        raise DataError(f"{name} holds no rows.")
+        raise DataError(f"{table.name} holds no rows.")
     return table
 
 

@@ -44,6 +44,16 @@ class Request:
         empty = np.empty(0, dtype=np.int64)
         return reduce(np.union1d, (self.tops[name][matrix] for name in self.exclude), empty)
 
+    def joined(self, join: Callable[[Positions, Positions], Positions]) -> Selection:
+        """In each matrix the coupled dimensions' positions joined, less the excluded ones."""
+        return {
+            matrix: np.setdiff1d(
+                reduce(join, (self.tops[name][matrix] for name in self.couple)),
+                self.excluded(matrix),
+            )
+            for matrix in self.matrices
+        }
+
 
 # A rule that takes an argument (``single:privacy``) has it as a second parameter. Where that is
 # called ``dimension``, the tops of the dimension it names are in the request too.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,9 +28,8 @@ from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import refuse_unusable
 from declutch.models.stored import StoredCheckpoint, stored_checkpoint
 from declutch.models.vocabulary import fit_vocabulary
+from declutch.progress import log
 from declutch.settings import ModelSettings
-
-log = logging.getLogger("declutch")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ value, that value is written.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,11 +26,10 @@ from transformers.core_model_loading import revert_weight_conversion
 from declutch.errors import ModelError
 from declutch.files import write_json
 from declutch.models.stored import StoredCheckpoint
+from declutch.progress import log
 
-log = logging.getLogger("declutch")
-
-# What belongs to a model beside its weights: configuration, tokenizer, processors, code, licence.
 _NAMED = 6  # groups of names that a message lists
+# What belongs to a model beside its weights: configuration, tokenizer, processors, code, licence.
 _COMPANIONS = (
     "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.spm", "*.py", "LICEN[CS]E*",
     "NOTICE*", "USE_POLICY*", "additional_chat_templates/*.jinja",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
 from declutch.models.positions import position_table
 from declutch.models.probes import must_be_alone
+from declutch.progress import log
 from declutch.records import differences
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
@@ -49,8 +49,6 @@ from declutch.scoring.shortlists import (
 )
 from declutch.settings import ScoreSettings, with_options
 from declutch.versions import versions
-
-log = logging.getLogger("declutch")
 
 DataLike = LoadedData | Source | str | Path | Sequence[Example] | Rows
 
@@ -91,7 +89,7 @@ def score(
         DataError, ModelError, OutOfMemory: see the modules named ``data``, ``models``, ``memory``.
         DeclutchError: another process has ended.
     """
-    settings = with_options(settings or ScoreSettings(), options)
+    settings = with_options(ScoreSettings, settings, options)
     lock = FolderLock(out or None)
     with session() as team, evaluation_mode(model):
         team.look_at(model)

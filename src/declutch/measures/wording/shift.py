@@ -20,6 +20,7 @@ from declutch.comparing.enough import too_few
 from declutch.measures.wording.phrases import PER, occurrences
 
 LONGEST = 3
+_LEAST_REPLIES = 3  # that hold a phrase, before or after
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,6 @@ def shifted_phrases(
     after: Mapping[str, Sequence[str]],
     *,
     most: int = 20,
-    least_replies: int = 3,
     prior: float = 500.0,
     seed: int = 0,
 ) -> list[WordingRow]:
@@ -100,7 +100,7 @@ def shifted_phrases(
         spread = Counter(gram for text in (*old, *new) for gram in set(_grams(text, size)))
         # Odds are among phrases of one length: those of other lengths overlap with them.
         for gram, (ratio, z) in log_odds(counts[0], counts[1], prior).items():
-            if spread[gram] >= least_replies:
+            if spread[gram] >= _LEAST_REPLIES:
                 change = counts[1][gram] - counts[0][gram]
                 candidates.append(_Candidate(gram, change, ratio, z))
     adjusted = statistics.holm([2 * float(stats.norm.sf(abs(each.z))) for each in candidates])
