@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
 
-test-slow: $(VENV)/.test $(VENV)/.demo
+test-slow: $(VENV)/.test $(VENV)/.demo $(VENV)/.notebooks
 	$(BIN)/python -m pytest -m slow
 
 test-gpu: $(VENV)/.test
@@ -75,6 +75,11 @@ $(VENV)/.demo: $(VENV)/.base
 
 $(VENV)/.test: $(VENV)/.base
 	@$(PIP) install $(CONSTRAINTS) -e '.[test,kernels]'
+	@touch $@
+
+# Only the slow tests run the notebooks.
+$(VENV)/.notebooks: $(VENV)/.base
+	@$(PIP) install $(CONSTRAINTS) -e '.[notebooks]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.base
