@@ -155,7 +155,7 @@ def patch_summary(**changes: Any) -> PatchSummary:
         "weights": 5, "matrices": 6, "targeted": 6 * 32 * 48, "counts": counts,
         "rule": "coupled", "ratio": 1e-5, "scale": 0.0, "scope": "matrix",
         "coupled": ("fairness", "privacy"), "excluded": ("general",), "target_modules": "mlp",
-        "model_id": "owner/tiny", "checksum": "c0ffee",
+        "checksum": "c0ffee",
     }  # fmt: skip
     return PatchSummary(**{**values, **changes})
 

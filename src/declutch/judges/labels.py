@@ -101,11 +101,8 @@ def _pyrit_set(name: str, known: _Known, text: str) -> LabelledSet:
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     items, aware, left_out = [], [], 0
     for number, row in enumerate(rows, start=1):
-        score, reply = (
-            row.get("human_score", row.get("human_score_1")),
-            row.get("assistant_response"),
-        )
-        prompt = row.get("objective")
+        score = row.get("human_score", row.get("human_score_1"))
+        prompt, reply = row.get("objective"), row.get("assistant_response")
         if score is None or reply is None or prompt is None:
             raise DataError(
                 f"{name}.csv of PyRIT, row {number}: no objective, assistant_response or "

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from declutch.data.encoding import PromptFormat
 from declutch.errors import SettingsError
 from declutch.ranges import Count, Seed, Share, Temperature, check_ranges
-
-Preset = Literal["chat", "paper"]
 
 
 @dataclass(frozen=True, slots=True)

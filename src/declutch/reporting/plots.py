@@ -16,8 +16,6 @@ from declutch.comparing.results import Metric
 from declutch.reporting import formats, style
 from declutch.reporting.values import layer_series
 
-# Steps from pale to dark; a single weight must be told from none, so it starts well off white.
-
 
 def before_after(rows: Sequence[ComparisonRow]) -> Figure:
     """Dots with intervals, one line a metric; a panel for each group and unit.

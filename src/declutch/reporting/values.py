@@ -41,7 +41,6 @@ class PatchSummary:
     coupled: tuple[str, ...]
     excluded: tuple[str, ...]
     target_modules: str
-    model_id: str
     checksum: str
     notes: tuple[str, ...] = ()
 
@@ -59,7 +58,6 @@ class PatchSummary:
             matrices=len(info.matrices),
             targeted=sum(int(math.prod(matrix.shape)) for matrix in info.matrices.values()),
             counts=dict(counts),
-            model_id=info.model.id,
             coupled=tuple(info.coupled),
             excluded=tuple(info.excluded),
             notes=tuple(info.notes),

@@ -81,12 +81,11 @@ def _tasks(subject: Subject) -> list[CapabilityTask]:
 
 
 def _measure(
-    harness: Any, subject: Subject, task: CapabilityTask
+    harness: Harness, subject: Subject, task: CapabilityTask
 ) -> tuple[list[CapabilityItem], dict[str, Any]]:
     log.info("Capability: %s", task.name)
     if task.spec is not None:
-        items, facts = harness.measure(task)
-        return items, facts
+        return harness.measure(task)
     found = window_nll(subject.model, subject.tokenizer, read_text(task.text), limit=task.limit)
     items = [
         CapabilityItem(

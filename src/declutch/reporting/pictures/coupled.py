@@ -14,6 +14,7 @@ from declutch.reporting import formats, style
 from declutch.reporting.picture import Drawing, drawing, picture
 from declutch.reporting.values import PatchSummary, ReportInput
 
+# From pale to dark; a single weight must be told from none, so it starts well off white.
 _STEPS = ("#b9d4f0", "#8db8e6", "#5f99d6", "#3579c0", "#175a9e", "#0b3d73")
 
 
