@@ -17,14 +17,17 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, Generic, TypeVar
 
-from declutch.errors import SettingsError
+from declutch.errors import DeclutchError, SettingsError
 from declutch.files import expanded
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+# Modules of others that were loaded here, with what brought them: a file, a package.
+_others_code: dict[str, str] = {}
 
 
 class Registry(Generic[T]):
@@ -83,6 +86,32 @@ class Registry(Generic[T]):
             f"FILE.py:NAME for one of your own."
         )
 
+    def call(
+        self, name: str, thing: Callable[..., Any], wanted: Any, *given: Any, **more: Any
+    ) -> Any:
+        """What an object of that name gives when called, which must be a ``wanted``.
+
+        What fails here may fail in the call itself (a parameter that it lacks), where no line of
+        its own shows whose fault it is; what is of another type would fail far from here.
+
+        Raises:
+            SettingsError: another's fails, or gives something else; ours fails as it is.
+        """
+        try:
+            made = thing(*given, **more)
+        except DeclutchError:
+            raise
+        except (Exception, SystemExit) as error:
+            if (thing.__module__ or "").startswith("declutch."):
+                raise
+            raise SettingsError(f"{self.flag} {name} {failed(error)}") from error
+        if not isinstance(made, wanted):
+            raise SettingsError(
+                f"{self.flag} {name} gives {made!r:.100}, where a {wanted.__name__} is needed "
+                "(docs/extend.md)."
+            )
+        return made
+
     def _ours(self) -> dict[str, T]:
         if not self._scanned:
             self._scanned = True
@@ -107,11 +136,12 @@ class Registry(Generic[T]):
     def _load(self, point: EntryPoint) -> T:
         try:
             loaded: T = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SettingsError(
                 f"The {self.kind} «{point.name}» of the package {_brought_by(point)} can't be "
                 f"imported ({point.value}): {type(error).__name__}: {error}."
             ) from error
+        _others_code[point.module.partition(".")[0]] = f"the package {_brought_by(point)}"
         return loaded
 
     def _from_file(self, reference: str) -> T:
@@ -121,7 +151,41 @@ class Registry(Generic[T]):
             found: Any = getattr(module, name)
         except AttributeError as error:
             raise SettingsError(f"{self.flag} {reference}: {path} defines no «{name}».") from error
+        if not callable(found):
+            raise SettingsError(
+                f"{self.flag} {reference}: {name} is {found!r:.100}, and a function or class is "
+                "needed (docs/extend.md)."
+            )
         return found  # type: ignore[no-any-return]
+
+
+def failed(error: BaseException) -> str:
+    """How code of another's failed, and where."""
+    line = _last_line_of_others(error.__traceback__)
+    where = f" in {line[1]}" if line else ""
+    return f"failed{where}: {type(error).__name__}: {str(error)[:300]}. Correct it there."
+
+
+def fault_of_others(error: BaseException) -> str | None:
+    """Whose fault an error is that was raised in code which a registry loaded; None for ours.
+
+    A method or a measure is called in many places. Its author is told of its own line, and nobody
+    is told that it is a fault of declutch.
+    """
+    line = _last_line_of_others(error.__traceback__)
+    return f"{line[0]} {failed(error)}" if line else None
+
+
+def _last_line_of_others(at: TracebackType | None) -> tuple[str, str] | None:
+    found = None
+    while at is not None:
+        module = str(at.tb_frame.f_globals.get("__name__"))
+        brought_by = _others_code.get(module) or _others_code.get(module.partition(".")[0])
+        if brought_by:
+            code = at.tb_frame.f_code
+            found = brought_by, f"{code.co_filename}, line {at.tb_lineno}, {code.co_name}"
+        at = at.tb_next
+    return found
 
 
 def split_name(reference: str) -> tuple[str, str | None]:
@@ -153,9 +217,10 @@ def _module_of(path: Path, flag: str) -> ModuleType:
     assert spec.loader, "and a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _others_code[name] = f"the code of {flag}"
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise SettingsError(
             f"{flag} {path}: the file can't be run: {type(error).__name__}: {error}."

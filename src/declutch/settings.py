@@ -45,12 +45,18 @@ class Settings:
         check_ranges(self)
 
 
-def with_options(settings: S, options: Mapping[str, Any]) -> S:
-    """The settings with fields given as keywords, which win.
+def with_options(kind: type[S], settings: S | None, options: Mapping[str, Any]) -> S:
+    """The settings (those by default, if none are given) with fields as keywords, which win.
 
     Raises:
-        SettingsError: there is no such field, or a value is out of its range.
+        SettingsError: they are of another kind, there is no such field, or a value can't be one.
     """
+    settings = kind() if settings is None else settings
+    if not isinstance(settings, kind):
+        raise SettingsError(
+            f"settings must be {kind.__name__}, not {type(settings).__name__}; or give fields by "
+            "name, as keywords."
+        )
     known = [each.name for each in fields(settings)]  # type: ignore[arg-type]
     for name in options:
         if name not in known:
@@ -336,7 +342,7 @@ class RunSettings:
             raise SettingsError(f"There is no option «{unknown[0]}» of a run.{hint}")
         for part, one in parts.items():
             own = {name: value for name, value in options.items() if homes[name] == part}
-            parts[part] = with_options(one, own)
+            parts[part] = with_options(type(one), one, own)
         return cls(model=model, couple=couple, exclude=exclude or {}, **parts)  # type: ignore[arg-type]
 
     @property

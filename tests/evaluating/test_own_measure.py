@@ -250,7 +250,7 @@ def test_what_needs_the_weights_is_refused_of_a_server(own_suite: Suite, file: P
     ("name", "message"),
     [
         ("Awareness", "two measures called awareness"),
-        ("NOTHING", "no class derived from Measure"),
+        ("NOTHING", "a function or class is needed"),
         ("Absent", "defines no «Absent»"),
     ],
 )

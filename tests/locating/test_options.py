@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +65,30 @@ def test_what_is_recorded() -> None:
     assert info.target_modules == "mlp"
     assert info.scores["data"] == {n: n for n in ("fairness", "privacy", "general")}
     assert info.checksum
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ([1], r"gives \[1\], where a Mapping is needed"),
+        ({"other": [1]}, "chooses in 'other', which is not scored"),
+        ({"layers.0.mlp.up": [10**9]}, r"chooses \[1000000000\] in layers\.0\.mlp\.up"),
+        ({"layers.0.mlp.up": [-1]}, "different positions out of the shortlists"),
+        ({"layers.0.mlp.up": [0, 0]}, "different positions"),
+        ({"layers.0.mlp.up": [0.5]}, "as whole numbers"),
+        ({"layers.0.mlp.up": [True]}, "as whole numbers"),
+        ({"layers.0.mlp.up": [[0]]}, "different positions"),
+        ({"layers.0.mlp.up": [[0], [0, 1]]}, "ValueError"),
+        ({"layers.0.mlp.up": 0}, "different positions"),
+        ({"layers.0.mlp.up": "abc"}, "as whole numbers"),
+    ],
+)
+def test_a_rule_of_anothers_that_chooses_what_can_not_be(
+    chosen: object, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rule.py").write_text(f"def pick(request):\n    return {chosen!r}\n")
+    with pytest.raises(SettingsError, match=message):
+        locate(
+            make_scores(same_everywhere()), ["fairness", "privacy"], ratio=0.25,
+            rule=f"{tmp_path / 'rule.py'}:pick",
+        )  # fmt: skip

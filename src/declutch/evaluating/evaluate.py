@@ -76,7 +76,7 @@ def evaluate(
         DataError, ModelError: a prompt can't be used, or the model is not causal.
         PatchMismatch: the patch is another model's.
     """
-    plan = make_plan(with_options(settings or EvaluateSettings(), options), suite, judges)
+    plan = make_plan(with_options(EvaluateSettings, settings, options), suite, judges)
     engine = TransformersEngine(
         model, tokenizer, decoding or decoding_from(plan.settings),
         batch_size=plan.settings.batch_size,
@@ -133,7 +133,7 @@ def evaluate_engine(
         DataError: a prompt can't be used.
         ServerError: a server failed for good.
     """
-    asked_settings = with_options(settings or EvaluateSettings(), options)
+    asked_settings = with_options(EvaluateSettings, settings, options)
     plan = make_plan(asked_settings, suite, judges, weights=False)
     subject = Subject(plan.suite, plan.settings)
     asked = [measure for measure in asked_measures(subject) if measure.needs == "replies"]
@@ -160,7 +160,7 @@ def _looked_at(subject: Subject, measures: Sequence[Measure[Any]]) -> list[str]:
     """What is wrong with the options shows here, before the long work; and what is to be said."""
     notes = [*subject.suite.notes]
     for measure in measures:
-        notes += measure.check(subject)
+        notes += measure.check(subject) or []
     for note in notes:
         log.warning("%s", note)
     return notes

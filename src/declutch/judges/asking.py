@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args
 
 from declutch.errors import SettingsError
+from declutch.files import sha256_json
 from declutch.judges.base import Judge, JudgeItem, get_judge
 from declutch.progress import track
 from declutch.replies.store import ReplyStore
+from declutch.replies.verdicts import Verdict, VerdictName
 from declutch.suites.base import Suite
 
 # Verdicts are on disk after each so many.
@@ -29,9 +32,31 @@ def judge_replies(judge: Judge, suite: Suite, store: ReplyStore) -> None:
     chunks = [rows[n : n + _AT_ONCE] for n in range(0, len(rows), _AT_ONCE)]
     for chunk in track(chunks, f"Judging ({judge.name})", total=len(chunks)):
         items = [JudgeItem(dimensions[row.suite, row.set], row.prompt, row.shown) for row in chunk]
-        for row, verdict in zip(chunk, judge.judge(items), strict=True):
+        for row, verdict in zip(chunk, verdicts_of(judge, items), strict=True):
             row.verdicts[judge.name] = verdict
         store.save()
+
+
+def verdicts_of(judge: Judge, items: Sequence[JudgeItem]) -> list[Verdict]:
+    """One verdict an item, of a judge that may be another's.
+
+    Raises:
+        SettingsError: it gives something else; nothing of it is kept.
+    """
+    given: object = judge.judge(items)
+    found: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    for each in found:
+        if not isinstance(each, Verdict) or each.verdict not in get_args(VerdictName):
+            raise SettingsError(
+                f"The judge {judge.name} gives {each!r:.100}, where Verdict("
+                f"{' | '.join(get_args(VerdictName))}) is needed."
+            )
+    if len(found) != len(items):
+        raise SettingsError(
+            f"The judge {judge.name} gives {len(found)} verdicts on {len(items)} replies; one for "
+            "each is needed."
+        )
+    return found
 
 
 def find_judges(references: Sequence[str | Judge]) -> list[Judge]:
@@ -44,6 +69,27 @@ def find_judges(references: Sequence[str | Judge]) -> list[Judge]:
         references = [references]
     judges = [get_judge(each) if isinstance(each, str) else each for each in references]
     names = [judge.name for judge in judges]
+    for judge in judges:
+        _check_kept(judge)
     if len(set(names)) < len(names):
         raise SettingsError(f"--judge names a judge twice: {', '.join(names)}.")
     return judges
+
+
+def _check_kept(judge: Judge) -> None:
+    """See, before the long work, that what is kept of a judge can be written.
+
+    Raises:
+        SettingsError: its name is no text, or its settings are no JSON.
+    """
+    name, settings = judge.name, judge.settings
+    try:
+        sha256_json(dict(settings))
+        kept = isinstance(name, str) and bool(name) and not set("/~") & set(name)
+    except (TypeError, ValueError):
+        kept = False
+    if not kept:
+        raise SettingsError(
+            f"A judge's name must be a text without / or ~, and its settings values of JSON by "
+            f"name; here they are {name!r:.100} and {settings!r:.200}."
+        )

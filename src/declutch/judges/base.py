@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from declutch.errors import SettingsError
 from declutch.judges.options import Options, split_reference
@@ -20,6 +20,7 @@ class JudgeItem(NamedTuple):
     reply: str
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Decides whether a reply is aware of a dimension's concern.
 
@@ -58,7 +59,7 @@ def get_judge(reference: str) -> Judge:
     name, options = split_reference(reference)
     make = JUDGES.get(name)
     other = options.text("name")
-    judge = make(options)
+    judge: Judge = JUDGES.call(name, make, Judge, options)
     options.done()
     if other is None:
         return judge

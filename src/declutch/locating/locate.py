@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from declutch.data.names import CONTROL
 from declutch.errors import SettingsError
-from declutch.locating.request import RULES, Request, Rule
+from declutch.locating.request import RULES, Request, Rule, Selection
 from declutch.locating.tops import positive, ratio_notes, top_positions
 from declutch.models.identity import MatrixInfo
 from declutch.models.targets import target_filter
 from declutch.patching import Patch, PatchInfo
 from declutch.ranges import Seed, check_value
-from declutch.registry import split_name
+from declutch.registry import failed, split_name
 from declutch.scoring.shortlists import Scores
 from declutch.settings import LocateSettings, with_options
 
@@ -44,7 +46,7 @@ def locate(
         ShortlistTooShort: the ratio reaches past the shortlists.
         DataError: a dimension was not scored.
     """
-    settings = with_options(settings or LocateSettings(), options)
+    settings = with_options(LocateSettings, settings, options)
     check_value("seed", Seed, seed)
     ratio, rule, scope = settings.ratio, settings.rule, settings.scope
     choose, argument = find_rule(rule)
@@ -62,8 +64,8 @@ def locate(
             tops[dimension] = positive(tops[dimension], scores.dimension(dimension))
     control = {matrix: scores.shortlists[CONTROL][matrix].indices.numpy() for matrix in matrices}
     request = Request(tops, couple, exclude, control, seed, statistics)
-    chosen = choose(request, *([argument] if argument else []))
-    selection = {m: positions for m, positions in chosen.items() if len(positions)}
+    chosen = RULES.call(rule, choose, Mapping, request, *([argument] if argument else []))
+    selection = _checked(rule, chosen, scores, matrices)
     if not selection:
         notes.append(
             f"No neuron of any of {len(matrices)} matrices is chosen by «{rule}» at ratio {ratio:g}"
@@ -86,6 +88,39 @@ def locate(
         notes=tuple(notes),
     )
     return Patch.from_selection(info, selection, scores.shortlists)
+
+
+def _checked(
+    rule: str, chosen: Mapping[Any, Any], scores: Scores, matrices: Collection[str]
+) -> Selection:
+    """What was chosen, by matrix, where anything was; a rule may be another's.
+
+    Raises:
+        SettingsError: that is no position whose score, and so its original value, is known.
+    """
+    selection = {}
+    for matrix, given in chosen.items():
+        if matrix not in matrices:
+            raise SettingsError(f"--rule {rule} chooses in {matrix!r:.100}, which is not scored.")
+        try:
+            positions = np.asarray(given)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"--rule {rule}, {matrix}: {failed(error)}") from error
+        if not positions.size and positions.ndim == 1:
+            continue
+        known = np.concatenate([one[matrix].indices.numpy() for one in scores.shortlists.values()])
+        if (
+            positions.ndim != 1
+            or positions.dtype.kind not in "iu"
+            or len(np.unique(positions)) < len(positions)
+            or not np.isin(positions, known).all()
+        ):
+            raise SettingsError(
+                f"--rule {rule} chooses {given!r:.100} in {matrix}, where different positions out "
+                "of the shortlists are needed, as whole numbers (docs/extend.md)."
+            )
+        selection[matrix] = positions.astype(np.int64)
+    return selection
 
 
 def find_rule(reference: str) -> tuple[Rule, str | None]:

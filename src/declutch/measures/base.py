@@ -127,7 +127,7 @@ class Measure(ABC, Generic[I]):
         Args:
             empty: the prompt sets and judges, and no replies.
         """
-        return self.series(empty) if self.item is None else None
+        return self._told(empty) if self.item is None else None
 
     @abstractmethod
     def series(self, evidence: Evidence) -> list[Series]:
@@ -135,7 +135,16 @@ class Measure(ABC, Generic[I]):
 
     def metrics(self, evidence: Evidence, seed: int = 0) -> list[Metric]:
         """Its numbers, with counts and intervals."""
-        return [each.metric(self.facts.name, seed) for each in self.series(evidence)]
+        return [each.metric(self.facts.name, seed) for each in self._told(evidence)]
+
+    def _told(self, evidence: Evidence) -> list[Series]:
+        """Its series, of a measure that may be another's."""
+        found: object = self.series(evidence)
+        if isinstance(found, list) and all(isinstance(each, Series) for each in found):
+            return found
+        raise SettingsError(
+            f"The measure {self.facts.name} gives {found!r:.100}, where a list of Series is needed."
+        )
 
     def compare(
         self,
@@ -144,9 +153,9 @@ class Measure(ABC, Generic[I]):
         seed: int = 0,
     ) -> tuple[list[ComparisonRow], list[str]]:
         """Two evaluations, metric by metric, over the items that both have; and notes."""
-        new = {each.name: each for each in self.series(after[0])}
+        new = {each.name: each for each in self._told(after[0])}
         rows, notes = [], []
-        for each in self.series(before[0]):
+        for each in self._told(before[0]):
             if each.name in new and each.name in before[1] and each.name in after[1]:
                 row, said = compare_series(
                     before[1][each.name], after[1][each.name], each, new[each.name], seed
@@ -192,7 +201,10 @@ def find_measure(name: str) -> Measure[Any]:
     found = MEASURES.get(name)
     if not (isinstance(found, type) and issubclass(found, Measure)):
         raise SettingsError(f"--measure {name}: {found!r} is no class derived from Measure.")
-    return found()
+    measure: Measure[Any] = MEASURES.call(name, found, Measure)
+    if not isinstance(getattr(measure, "facts", None), MeasureFacts):
+        raise SettingsError(f"--measure {name}: its facts are no MeasureFacts (docs/extend.md).")
+    return measure
 
 
 def all_measures(names: Sequence[str] = ()) -> list[Measure[Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from declutch.registry import Registry
 STATISTICS = ("abs", "signed")
 
 
+@runtime_checkable
 class Method(Protocol):
     """Scores the neurons of a matrix from what passes through it."""
 
@@ -72,7 +73,27 @@ def get_method(name: str, statistic: str = "abs", all_tokens: bool = False) -> M
             f"--all-tokens does not go with --method {name}: the loss is taken on response tokens."
         )
     options = {"statistic": statistic, "all_tokens": all_tokens}
-    return make(**{key: value for key, value in options.items() if key in taken})
+    fitting = {key: value for key, value in options.items() if key in taken}
+    method: Method = METHODS.call(name, make, Method, **fitting)
+    return method
+
+
+def check_scores(method: Method, values: object, weight: Tensor) -> None:
+    """See that there is a score for each weight; a method may be another's.
+
+    Raises:
+        SettingsError: there is not.
+    """
+    if not isinstance(values, Tensor):
+        found: object = f"{values!r:.100}"
+    elif values.shape != weight.shape or values.dtype != torch.float32:
+        found = f"{list(values.shape)} in {str(values.dtype).removeprefix('torch.')}"
+    else:
+        return
+    raise SettingsError(
+        f"--method {method.name} gives scores {found}, where {list(weight.shape)} in float32 are "
+        "needed."
+    )
 
 
 def chosen_tokens(x: Tensor, batch: Batch, all_tokens: bool) -> Tensor:

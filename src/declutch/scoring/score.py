@@ -89,7 +89,7 @@ def score(
         DataError, ModelError, OutOfMemory: see the modules named ``data``, ``models``, ``memory``.
         DeclutchError: another process has ended.
     """
-    settings = with_options(settings or ScoreSettings(), options)
+    settings = with_options(ScoreSettings, settings, options)
     lock = FolderLock(out or None)
     with session() as team, evaluation_mode(model):
         team.look_at(model)

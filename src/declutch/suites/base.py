@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
@@ -69,6 +69,7 @@ class Suite:
 
     def __post_init__(self) -> None:
         for each in self.prompt_sets:
+            _check_set(each)
             _check_ids(f"{each.suite}/{each.name}", [(i.id, i.prompt) for i in each.items])
         for dimension, pairs in self.pairs.items():
             _check_ids(f"the pairs of {dimension}", [(pair_id(pair), pair) for pair in pairs])
@@ -137,6 +138,26 @@ def pair_id(pair: Example) -> str:
 
 def pair_content(pair: Example) -> tuple[str | None, ...]:
     return pair.prompt, pair.response, pair.bad_response
+
+
+def _check_set(each: PromptSet) -> None:
+    """See that a set, which may be of another's making, can be replied to and written down.
+
+    Raises:
+        DataError: it can't.
+    """
+    if each.kind not in get_args(PromptKind):
+        kinds = " or ".join(get_args(PromptKind))
+        raise DataError(
+            f"{each.suite}/{each.name}: its kind is {each.kind!r}, and must be {kinds}."
+        )
+    texts = [each.name, each.dimension, each.suite]
+    texts += [text for item in each.items for text in (item.id, item.prompt)]
+    if wrong := [text for text in texts if not isinstance(text, str) or not text]:
+        raise DataError(
+            f"{each.suite}/{each.name}: {wrong[0]!r:.100} stands where a text is needed; names, "
+            "ids and prompts are texts."
+        )
 
 
 def _check_ids(what: str, items: Sequence[tuple[str, object]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,9 +40,9 @@ def load_suite(reference: str) -> Suite:
     if found in SUITES or is_in_file(found):
         load = SUITES.get(found)
         if where is None:
-            return load()
+            return _made(found, load)
         if where and inspect.signature(load).parameters:
-            return load(where)
+            return _made(found, load, where)
     name, equals, source = reference.partition("=")
     harmless = name.startswith("harmless:")
     dimension = name.removeprefix("harmless:")
@@ -57,6 +57,11 @@ def load_suite(reference: str) -> Suite:
             "DIMENSION=PATH (or harmless:DIMENSION=PATH) for prompts of your own."
         )
     return _suite_of_source(dimension, source, harmless=harmless)
+
+
+def _made(name: str, load: Callable[..., Suite], *where: str) -> Suite:
+    suite: Suite = SUITES.call(name, load, Suite, *where)
+    return suite
 
 
 def load_suites(references: str | Suite | Iterable[str | Suite]) -> Suite:
