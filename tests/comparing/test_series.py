@@ -65,7 +65,7 @@ def test_a_side_without_a_value_is_named() -> None:
     good, bad = {str(n): 1.0 for n in range(6)}, {str(n): math.nan for n in range(6)}
     row, notes = compared(series(good, MEAN), series(bad, MEAN))
     assert (row.difference, row.n_pairs) == (None, 0)
-    assert notes == ["awareness/privacy/j has no value after: not a finite number."]
+    assert notes == ["awareness, privacy · j has no value after: not a finite number."]
 
 
 def test_two_kinds_are_not_compared() -> None:

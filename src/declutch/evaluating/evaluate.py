@@ -228,17 +228,7 @@ def _write_files(measures: Sequence[Measure[Any]], evidence: Evidence, directory
 def _identity(model: Any, info: ModelInfo | None, fingerprint: str | None) -> ModelRecord:
     from declutch.models.identity import describe
 
-    if info is not None:
-        found = info.model_dump()
-    elif fingerprint is not None:
-        config = model.config
-        found = {
-            "id": getattr(config, "_name_or_path", "") or type(model).__name__,
-            "revision": getattr(config, "_commit_hash", None),
-            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-        }
-    else:
-        found = describe(model).model_dump()
+    found = (info or describe(model, known=fingerprint)).model_dump()
     return ModelRecord(**{**found, "fingerprint": fingerprint or found["fingerprint"]})
 
 
