@@ -192,7 +192,7 @@ class _Run:
             evaluate(
                 loaded.model, loaded.tokenizer, plan.suite,
                 judges=plan.judges, settings=plan.settings, out=self.out / stage.name,
-                patch=patch, info=loaded.info,
+                patch=patch, model_info=loaded.info,
             )  # fmt: skip
             self.folder.finish(stage)
 

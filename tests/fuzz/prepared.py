@@ -50,7 +50,7 @@ def prepare(folder: Path) -> None:
     for name in ("before", "after"):
         evaluate(
             model, tokenizer, suite, out=folder / "run" / name, limit=6, max_new_tokens=4,
-            patch=patch if name == "after" else None, info=MODEL, dependence="order",
+            patch=patch if name == "after" else None, model_info=MODEL, dependence="order",
             capability=(f"wikitext={text}",),
         )  # fmt: skip
     write_begun(folder / "begun")

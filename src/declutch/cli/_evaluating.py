@@ -66,7 +66,7 @@ class EvaluateJob:
             settings=plan.settings,
             out=self.output,
             patch=self.patch,
-            info=loaded.info,
+            model_info=loaded.info,
         )
 
     def _replies_alone(self, plan: Plan) -> Results:

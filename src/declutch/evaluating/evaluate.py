@@ -51,7 +51,7 @@ def evaluate(
     decoding: Decoding | None = None,
     out: Path | str | None = None,
     patch: Patch | PatchRecord | Path | str | None = None,
-    info: ModelInfo | None = None,
+    model_info: ModelInfo | None = None,
     fingerprint: str | None = None,
     **options: Any,
 ) -> Results:
@@ -68,7 +68,7 @@ def evaluate(
             interrupted evaluation left there is used again, if its settings were the same.
         patch: evaluate the model with this patch (a folder or a Patch): it is applied for the
             time, unless the model carries it already. A PatchRecord is only written down.
-        info: what the model is, as ``load_model`` says; found out from the model otherwise.
+        model_info: what the model is, as ``load_model`` says; found out from the model otherwise.
         fingerprint: the model's, where it is known, since computing it reads every weight.
 
     Raises:
@@ -93,7 +93,7 @@ def evaluate(
     content = {"suite_sha256": plan.suite.sha256(), "max_length": plan.settings.max_length}
     # Measured without dropout, whatever the caller was doing.
     with evaluation_mode(model), _patched(model, patch) as (patch_record, base):
-        identity = _identity(model, info, base or fingerprint)
+        identity = _identity(model, model_info, base or fingerprint)
         run = {
             "fingerprint": identity.fingerprint,
             "dtype": identity.dtype,
