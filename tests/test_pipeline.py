@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import declutch
 from declutch.cli import build_app
-from declutch.errors import SettingsError
+from declutch.errors import DeclutchError, SettingsError
 from declutch.files import read_json
 from declutch.patching import Patch
 from tests.cli.conftest import WORDS
@@ -111,3 +112,48 @@ def test_the_command_line_and_the_library_have_the_same_settings() -> None:
         "judging": default.judging, "checks": default.checks,
     }  # fmt: skip
     assert {name: given[name] for name in parts} == parts
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"couple": ["a", "b"]}, "Give data by dimension"),
+        ({"couple": {1: rows(0), 2: rows(4)}}, "called by a text, not 1"),
+        ({"couple": {"a": rows(0), "b": []}}, "there are no examples"),
+        ({"couple": {"a": rows(0), "b": (row for row in rows(4))}}, "is of type generator"),
+        ({"couple": {"a": rows(0), "b": [{"x": 1}]}}, "Its columns are «x»"),
+        ({"couple": {"a": rows(0), "b": Path("none.csv")}}, "none.csv does not exist"),
+        ({"exclude": {"a": rows(0)}}, "a: both coupled and excluded"),
+        ({"model": None}, "--model must be a text, not None"),
+        ({"out": 3}, "--out must be a text, not 3"),
+        ({"memory_limit": "4GB"}, "--memory-limit must be a whole number"),
+        ({"checkpoint_interval": -1.0}, "--checkpoint-interval must be at least 0"),
+        ({"num_samples": "5"}, "--num-samples must be a whole number"),
+    ],
+)
+def test_what_can_not_be_given_is_said_before_a_model_is_loaded(
+    changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {
+        "model": "no-such-model", "couple": {"a": rows(0), "b": rows(4)}, "out": tmp_path / "out",
+        **options(), **changes,
+    }  # fmt: skip
+    with pytest.raises(DeclutchError) as caught:
+        declutch.run(**given)
+    assert says in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_of_numpy_and_one_text_for_several(model: str, tmp_path: Path) -> None:
+    declutch.run(
+        Path(model), {"a": rows(0), "b": rows(4)}, out=tmp_path / "out",
+        **options(
+            num_samples=np.int64(5), limit=np.int64(2), ratio=np.float64(0.02), suite=SUITE,
+            judge="heuristic",
+        ),
+    )  # fmt: skip
+    settings = read_json(tmp_path / "out" / "run.json")["settings"]
+    assert (settings["score"]["num_samples"], settings["judging"]["suite"]) == (5, [SUITE])
+
+
+SUITE = "fairness=bundled:eval_fairness"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from declutch.checkpoint import check_writable, save_patched
 from declutch.comparing.checks import Guard, parse_guards
-from declutch.data.loading import as_source
-from declutch.data.names import check_dimension_name
+from declutch.data.held import are_examples, checked_examples
+from declutch.data.loading import load_examples
+from declutch.data.names import check_data_by_name
 from declutch.errors import SettingsError
 from declutch.evaluating.checking import check_guard_names, guard_comparison
 from declutch.evaluating.compare import compare
@@ -27,9 +28,10 @@ from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import find_matrices
 from declutch.patching import Patch
 from declutch.progress import log
+from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import score
-from declutch.settings import RunSettings
+from declutch.settings import RunSettings, ScoreSettings
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: RunSettings | str,
+    model: RunSettings | Path | str,
     couple: Mapping[str, Any] | None = None,
     exclude: Mapping[str, Any] | None = None,
     *,
@@ -65,11 +67,14 @@ def run(
         DeclutchError: see the stages.
     """
     if not isinstance(model, RunSettings):
-        model = RunSettings.of(model, couple or {}, exclude, **options)
+        name: str = checked("model", str, model)
+        model = RunSettings.of(name, couple or {}, exclude, **options)
     elif couple or exclude or options:
         raise SettingsError("Give all settings at once, or a model and options; not both.")
+    out = expanded(checked("out", str, out))
+    memory_limit = checked("memory_limit", int | None, memory_limit)
+    checkpoint_interval = checked("checkpoint_interval", Seconds, checkpoint_interval)
     asked = _look_before(model)
-    out = expanded(out)
     refuse_other(out)
     with locked(out):
         return _Run(model, asked, out, memory_limit, checkpoint_interval).all_stages()
@@ -86,16 +91,30 @@ class _Asked:
 
 def _look_before(settings: RunSettings) -> _Asked:
     """See that all that is asked for is there and makes sense, before anything is begun."""
+    for given in (settings.couple, settings.exclude):
+        check_data_by_name(given)
     check_dimensions(list(settings.couple), list(settings.exclude))
     find_rule(settings.locate.rule)
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
     data = {
-        check_dimension_name(name): as_source(value)
+        name: _read(name, value, settings.score)
         for name, value in {**settings.couple, **settings.exclude}.items()
     }
     return _Asked(data, plan, guards)
+
+
+def _read(name: str, value: Any, settings: ScoreSettings) -> Any:
+    """The examples of a dimension: what is wrong with them shows before a model is loaded."""
+    if are_examples(value):
+        return checked_examples(value, f"The data of «{name}»")
+    return load_examples(
+        value,
+        num_samples=settings.num_samples,
+        seed=settings.seed,
+        allow_fewer=settings.allow_fewer,
+    )
 
 
 class _Run:

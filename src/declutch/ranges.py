@@ -65,9 +65,19 @@ def check_ranges(settings: Any) -> None:
     """
     hints = get_type_hints(type(settings), include_extras=True)
     for field in fields(settings):
-        value = fitted(field.name, hints[field.name], getattr(settings, field.name))
+        value = checked(field.name, hints[field.name], getattr(settings, field.name))
         object.__setattr__(settings, field.name, value)  # they are frozen
-        check_value(field.name, hints[field.name], value)
+
+
+def checked(name: str, hint: Any, value: Any) -> Any:
+    """An argument of the library as its type says it, and in its range.
+
+    Raises:
+        SettingsError: it is of another type, or out of it.
+    """
+    value = fitted(name, hint, value)
+    check_value(name, hint, value)
+    return value
 
 
 def fitted(name: str, hint: Any, value: Any) -> Any:

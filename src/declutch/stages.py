@@ -88,8 +88,6 @@ class RunFolder:
             stages = read_record(out / RUN_FILE, RunRecord, FORMAT_VERSION).stages
             log.info("Going on with the run in %s", out)
         self._record = RunRecord(settings=dict(settings), stages=stages)
-        if new:  # else it is written with the first stage that is made
-            self._write()
 
     def check(self, stage: Stage, made_from: Mapping[str, Any]) -> None:
         """See that a finished stage was made from these, of all that it was made from.

@@ -13,7 +13,7 @@ from declutch.data.cells import quoted
 from declutch.data.columns import Cells, find_layout, read_cells
 from declutch.data.example import Example
 from declutch.data.filters import RowFilter
-from declutch.data.held import IN_MEMORY, Rows, are_examples, is_rows, table_of_rows
+from declutch.data.held import IN_MEMORY, Rows, is_rows, table_of_rows
 from declutch.data.load_report import LoadReport as LoadReport
 from declutch.data.load_report import Unfit, counted
 from declutch.data.reading import Table, read_file
@@ -83,15 +83,6 @@ def load_examples(
         allow_fewer=allow_fewer,
         require_response=require_response,
     )
-
-
-def as_source(value: Any) -> Any:
-    """A source that is understood; rows in memory as they are.
-
-    Raises:
-        DataError: it can't be understood.
-    """
-    return value if is_rows(value) or are_examples(value) else Source.parse(value)
 
 
 def read_table(source: Source) -> Table:

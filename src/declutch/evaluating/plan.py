@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from declutch.errors import SettingsError
@@ -92,7 +93,14 @@ def _without_weights(
 def _references(suite: SuiteLike) -> list[str | Suite]:
     if isinstance(suite, Mapping):
         return [suite_of_data(suite)]
-    return [suite] if isinstance(suite, str | Suite) else list(suite)
+    given = [suite] if isinstance(suite, str | Path | Suite) else suite
+    found = list(given) if isinstance(given, Iterable) else [given]
+    if wrong := [each for each in found if not isinstance(each, str | Path | Suite)]:
+        raise SettingsError(
+            f"A suite is a name, a Suite, or prompts by dimension ({{'fairness': …}}); "
+            f"{wrong[0]!r:.80} is none."
+        )
+    return [str(each) if isinstance(each, Path) else each for each in found]
 
 
 def asked_measures(subject: Subject) -> list[Measure[Any]]:

@@ -67,6 +67,11 @@ def find_judges(references: Sequence[str | Judge]) -> list[Judge]:
     """
     if isinstance(references, str):
         references = [references]
+    for each in references:
+        if not isinstance(each, str | Judge):
+            raise SettingsError(
+                f"A judge is a name or a Judge (docs/extend.md), not {each!r:.100}."
+            )
     judges = [get_judge(each) if isinstance(each, str) else each for each in references]
     names = [judge.name for judge in judges]
     for judge in judges:

@@ -15,7 +15,7 @@ from declutch.locating.tops import positive, ratio_notes, top_positions
 from declutch.models.identity import MatrixInfo
 from declutch.models.targets import target_filter
 from declutch.patching import Patch, PatchInfo
-from declutch.ranges import Seed, check_value
+from declutch.ranges import Seed, checked
 from declutch.registry import failed, split_name
 from declutch.scoring.shortlists import Scores
 from declutch.settings import LocateSettings, with_options
@@ -47,7 +47,14 @@ def locate(
         DataError: a dimension was not scored.
     """
     settings = with_options(LocateSettings, settings, options)
-    check_value("seed", Seed, seed)
+    seed = checked("seed", Seed, seed)
+    couple = checked("couple", tuple[str, ...], couple)
+    exclude = checked("exclude", tuple[str, ...], exclude)
+    target_modules = checked("target_modules", str | None, target_modules)
+    if not isinstance(scores, Scores):
+        raise SettingsError(
+            f"The scores must be Scores, not {type(scores).__name__}; Scores.load reads a folder."
+        )
     ratio, rule, scope = settings.ratio, settings.rule, settings.scope
     choose, argument = find_rule(rule)
     check_dimensions(couple, exclude)

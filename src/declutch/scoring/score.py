@@ -22,7 +22,7 @@ from declutch.data.encoding import (
 from declutch.data.example import Example
 from declutch.data.held import Rows, are_examples, checked_examples
 from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
-from declutch.data.names import CONTROL, check_dimension_name
+from declutch.data.names import CONTROL, check_data_by_name
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.locks import FolderLock
@@ -32,6 +32,7 @@ from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
 from declutch.models.positions import position_table
 from declutch.models.probes import must_be_alone
 from declutch.progress import log
+from declutch.ranges import Seconds, checked
 from declutch.records import differences
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
@@ -90,6 +91,11 @@ def score(
         DeclutchError: another process has ended.
     """
     settings = with_options(ScoreSettings, settings, options)
+    memory_limit = checked("memory_limit", int | None, memory_limit)
+    checkpoint_interval = checked("checkpoint_interval", Seconds, checkpoint_interval)
+    check_data_by_name(data)
+    if not data:
+        raise SettingsError("Give the data of at least one dimension.")
     lock = FolderLock(out or None)
     with session() as team, evaluation_mode(model):
         team.look_at(model)
@@ -115,7 +121,7 @@ def _score(
     team: Team,
     lock: FolderLock,
 ) -> Scores:
-    methods = {check_dimension_name(name): _method(name, settings, data) for name in data}
+    methods = {name: _method(name, settings, data) for name in data}
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
     loaded = {name: _load(name, value, settings) for name, value in data.items()}
