@@ -319,7 +319,10 @@ def test_other_prompts_of_the_same_ids_are_not_paired(before: Path, tmp_path: Pa
     Results.load(other).save(other)
     found = compare(before, other)
     assert found.row("refused/privacy").n_pairs == N - 1
-    assert any("reply kinds, refused · privacy: 2 items are in one evaluation only" in n for n in found.notes)
+    assert any(
+        "reply kinds, refused · privacy: 2 items are in one evaluation only" in n
+        for n in found.notes
+    )
 
 
 def test_rows_that_are_there_twice_are_refused(before: Path, tmp_path: Path) -> None:
