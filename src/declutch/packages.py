@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from declutch.files import expanded
+from declutch.files import expanded, is_file
 
 Files = Path | zipfile.Path
 
@@ -37,7 +38,7 @@ def _places(package: str, inside: str, place: Path | None) -> Iterator[Files]:
             return
         for found in (spec.submodule_search_locations or ()) if spec is not None else ():
             yield Path(found) / inside
-    elif place.is_dir():
+    elif os.path.isdir(place):  # which takes a name that no folder can have
         yield from (place / package / inside, place / inside, place)
-    elif place.is_file() and zipfile.is_zipfile(place):
+    elif is_file(place) and zipfile.is_zipfile(place):
         yield zipfile.Path(place) / package / inside

