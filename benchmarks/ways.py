@@ -20,7 +20,7 @@ from declutch.data.encoding import EncodedExample
 from declutch.models.forward import Batch
 from declutch.models.matrices import WeightMatrix
 from declutch.scoring.accumulate import Accumulation
-from declutch.scoring.methods import Importance
+from declutch.scoring.methods.importance import Importance
 from declutch.scoring.shortlists import Shortlist, make_shortlist
 
 TOP = 1e-4  # the share of a matrix in which ways must agree

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from declutch.checkpoint import check_writable, save_patched, write_checkpoint
 from declutch.errors import ModelError, PatchMismatch
-from declutch.models.loading import LoadedModel, ModelOptions, load_model
+from declutch.models.loading import LoadedModel, load_model
 from declutch.patching import Patch
+from declutch.settings import Dtype, ModelSettings
 from tests.models.checkpoints import (
     SMALL_SHARDS,
     VISION_LANGUAGE,
@@ -25,13 +27,13 @@ from tests.models.checkpoints import (
     write_model,
     write_vision_language,
 )
-from tests.test_patching import make_patch
+from tests.patching.builders import make_patch
 
 WIDTHS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load(folder: Path, dtype: str = "checkpoint") -> LoadedModel:
-    return load_model(folder, ModelOptions(dtype=dtype, device="cpu"))
+    return load_model(folder, ModelSettings(dtype=cast(Dtype, dtype), device="cpu"))
 
 
 def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> int:

@@ -29,7 +29,7 @@ from declutch.cli.config import read_config
 from declutch.data.filters import Condition
 from declutch.data.loading import load_examples
 from declutch.data.sources import Source
-from declutch.evaluation.suites import load_suite
+from declutch.suites.loading import load_suite
 from tests.conftest import build_model, build_tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +37,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = {
     "README.md": "run in test_readme.py",
     "capability.md": "needs data sets from the hub; names and arguments are looked up",
+    "extend.md": "files of examples/plugin, installed and used in test_extend.py",
 }
 SOURCE_FLAGS = ("--data", "--couple", "--exclude", "--suite", "--aware", "--unaware")
 
@@ -57,7 +58,8 @@ def blocks_of(page: Path) -> Iterator[Block]:
         start = at
         if fence := re.fullmatch(r"```(\w*)", lines[at]):
             at = next(n for n in range(at + 1, len(lines)) if lines[n] == "```")
-            yield Block(page.name, start + 2, fence[1], "\n".join(lines[start + 1 : at]) + "\n")
+            text = "\n".join(map(included, lines[start + 1 : at])) + "\n"
+            yield Block(page.name, start + 2, fence[1], text)
         elif lines[at].startswith("    ") and not lines[at - 1]:
             while lines[at].startswith("    ") or (not lines[at] and lines[at + 1][:4] == "    "):
                 at += 1
@@ -65,6 +67,12 @@ def blocks_of(page: Path) -> Iterator[Block]:
             yield Block(page.name, start + 1, "", f"{text}\n")
             continue
         at += 1
+
+
+def included(line: str) -> str:
+    """The file that stands in place of a line when the site is built, or the line itself."""
+    found = re.fullmatch(r'--8<-- "(.+)"', line)
+    return (ROOT / found[1]).read_text(encoding="utf-8") if found else line
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]

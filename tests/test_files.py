@@ -26,6 +26,7 @@ from declutch.files import (
     write_jsonl,
     write_text,
 )
+from declutch.packages import package_files
 from declutch.records import Record, read_record
 
 
@@ -238,3 +239,8 @@ def test_a_file_whose_name_can_not_be_is_a_changed_one(tmp_path: Path) -> None:
 def test_a_tilde_that_stands_for_nobody_is_left(tmp_path: Path) -> None:
     assert expanded("~no-such-user-at-all/x") == Path("~no-such-user-at-all/x")
     assert expanded("~/x") == Path.home() / "x"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000, "a\0b"])
+def test_names_that_no_folder_can_have_are_of_no_package(name: str) -> None:
+    assert package_files("declutch", "", "py.typed", name) is None

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 import declutch
+from declutch.cli import build_app
+from declutch.cli.running import run_command
 
 _HEAVY = ("torch", "transformers", "pydantic", "matplotlib", "scipy", "numpy", "datasets")
 
@@ -58,6 +60,17 @@ def test_help_names_the_commands() -> None:
     assert result.returncode == 0
     for command in ("demo", "run", "score", "locate", "apply", "revert", "evaluate", "report"):
         assert command in result.stdout
+
+
+@pytest.mark.parametrize("command", [name for name in build_app() if not name.startswith("-")])
+def test_help_shows_defaults_as_one_would_type_them(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(build_app(), [command, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Usage: declutch" in said
+    for default in ("[]", "('", "()", "False", "None", "e-0"):
+        assert default not in said
 
 
 def test_all_names_resolve() -> None:

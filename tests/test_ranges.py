@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from declutch.errors import SettingsError
-from declutch.evaluation.decoding import Decoding
-from declutch.pipeline import EvaluateSettings, LocateSettings
-from declutch.scoring.score import ScoreSettings
+from declutch.replies.decoding import Decoding
+from declutch.settings import EvaluateSettings, LocateSettings, ModelSettings, ScoreSettings
 
 NAN, INF = float("nan"), float("inf")
 
@@ -44,3 +46,55 @@ def test_the_ends_of_ranges_are_in_them() -> None:
     LocateSettings(scale=-1e300, ratio=1)
     EvaluateSettings(limit=None)
     Decoding(temperature=0)
+
+
+def of(kind: Callable[..., Any], **fields: Any) -> Any:
+    """Made with values of any type, as a caller may."""
+    return kind(**fields)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: of(ScoreSettings, num_samples="5"),
+            "--num-samples must be a whole number, not '5'",
+        ),
+        (
+            lambda: of(ScoreSettings, num_samples=True),
+            "--num-samples must be a whole number, not True",
+        ),
+        (
+            lambda: of(ScoreSettings, num_samples=5.0),
+            "--num-samples must be a whole number, not 5.0",
+        ),
+        (lambda: of(ScoreSettings, allow_fewer=1), "--allow-fewer must be True or False, not 1"),
+        (lambda: of(LocateSettings, ratio=None), "--ratio must be a number, not None"),
+        (lambda: of(LocateSettings, rule=["union"]), "--rule must be a text, not ['union']"),
+        (
+            lambda: of(EvaluateSettings, limit="2"),
+            "--limit must be a whole number or None, not '2'",
+        ),
+        (lambda: of(EvaluateSettings, suite=[1]), "--suite must be a text, not 1"),
+        (lambda: of(EvaluateSettings, suite={"a": []}), "--suite must be texts, not {'a': []}"),
+        (lambda: of(ModelSettings, dtype=None), "--dtype must be a text, not None"),
+    ],
+)
+def test_of_another_type(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        make()
+
+
+def test_what_means_the_same_is_taken_as_its_type_says() -> None:
+    chosen = of(
+        EvaluateSettings,
+        limit=np.int64(3),
+        suite="bundled",
+        judge=["heuristic"],
+        measure=(Path("a.py:b"),),
+    )
+    assert asdict(chosen) == asdict(
+        EvaluateSettings(limit=3, suite=("bundled",), judge=("heuristic",), measure=("a.py:b",))
+    )
+    assert type(chosen.limit) is int
+    assert type(of(LocateSettings, ratio=np.float32(0.5)).ratio) is float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Literal
 
@@ -10,13 +9,13 @@ import torch
 from torch import Tensor
 
 from declutch.errors import PatchMismatch
+from declutch.files import expanded
 from declutch.models.loading import LoadedModel
 from declutch.models.rewriting import by_stored_name
 from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoint
 from declutch.models.stored import rounds
 from declutch.patching import Patch
-
-log = logging.getLogger("declutch")
+from declutch.progress import log
 
 State = Literal["original", "patched"]
 
@@ -71,7 +70,12 @@ def save_patched(loaded: LoadedModel, patch: Patch, folder: Path) -> int:
 
 
 def write_checkpoint(
-    loaded: LoadedModel, patch: Patch, folder: Path, state: State, *, dtype: str = "checkpoint"
+    loaded: LoadedModel,
+    patch: Patch,
+    folder: Path | str,
+    state: State,
+    *,
+    dtype: str = "checkpoint",
 ) -> int:
     """Write a checkpoint with a patch applied, or reverted, and check it on disk.
 
@@ -85,6 +89,7 @@ def write_checkpoint(
         SettingsError: the folder exists.
         ModelError: the model's weights can't be told in its files.
     """
+    folder = expanded(folder)
     refuse_existing(folder)
     change, undo = (
         (patch.apply, patch.revert) if state == "patched" else (patch.revert, patch.apply)

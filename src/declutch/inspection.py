@@ -12,12 +12,13 @@ from declutch.data.loading import load_examples
 from declutch.errors import ModelError, OutOfMemory
 from declutch.locating import important
 from declutch.models.forward import collate, example_losses, input_device
-from declutch.models.loading import LoadedModel, ModelOptions, load_model
+from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import Coverage, find_matrices, total_parameters
 from declutch.models.probes import must_be_alone
 from declutch.scoring.accumulate import Accumulation
-from declutch.scoring.memory import Plan, make_plan
-from declutch.scoring.methods import Importance
+from declutch.scoring.memory import PassPlan, make_plan
+from declutch.scoring.methods.importance import Importance
+from declutch.settings import EncodingSettings, ModelSettings
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,10 @@ class Inspection:
 
 def inspect_model(
     reference: str,
-    options: ModelOptions,
+    options: ModelSettings,
     sources: Mapping[str, str],
     *,
-    target_modules: str = "mlp",
-    prompt_format: Any = "auto",
-    max_length: int = 1024,
-    num_samples: int = 128,
-    allow_fewer: bool = False,
-    seed: int = 0,
+    settings: EncodingSettings | None = None,
     ratio: float = 5e-7,
     show: int = 2,
 ) -> Inspection:
@@ -95,13 +91,19 @@ def inspect_model(
     Raises:
         DeclutchError: the model, the data or an option is wrong.
     """
+    chosen = settings or EncodingSettings()
     loaded = load_model(reference, options)
-    coverage = find_matrices(loaded.model, target_modules)
-    encoder = Encoder(loaded.tokenizer, prompt_format, max_length)
+    coverage = find_matrices(loaded.model, chosen.target_modules)
+    encoder = Encoder(loaded.tokenizer, chosen.prompt_format, chosen.max_length)
     views, encoded = [], []
     for name, source in sources.items():
-        data = load_examples(source, num_samples=num_samples, seed=seed, allow_fewer=allow_fewer)
-        dimension = encode_all(encoder, data.examples, name, allow_fewer=allow_fewer)
+        data = load_examples(
+            source,
+            num_samples=chosen.num_samples,
+            seed=chosen.seed,
+            allow_fewer=chosen.allow_fewer,
+        )
+        dimension = encode_all(encoder, data.examples, name, allow_fewer=chosen.allow_fewer)
         ids = [example.id for example in data.examples if example.id not in dimension.too_long]
         encoded.append(dimension)
         views.append(
@@ -166,7 +168,7 @@ def _skipped(coverage: Coverage) -> dict[str, int]:
 
 def _cost(
     loaded: LoadedModel, coverage: Coverage, encoded: list[EncodedDimension]
-) -> tuple[Plan | None, float | None, tuple[str, ...]]:
+) -> tuple[PassPlan | None, float | None, tuple[str, ...]]:
     """The memory plan, and the time by a trial on one example of middle length."""
     examples = sorted((one for each in encoded for one in each.examples), key=len)
     if not examples:

@@ -6,246 +6,277 @@ first stopped, or says which setting differs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from declutch.checkpoint import check_writable, save_patched
-from declutch.data.encoding import PromptFormat
-from declutch.data.names import check_dimension_name
-from declutch.data.sources import Source
+from declutch.comparing.checks import Guard, parse_guards
+from declutch.data.held import are_examples, checked_examples
+from declutch.data.loading import load_examples
+from declutch.data.names import check_data_by_name
 from declutch.errors import SettingsError
-from declutch.evaluation.checking import Asked, check_evaluation
-from declutch.evaluation.decoding import decoding_of
-from declutch.evaluation.evaluate import evaluate
-from declutch.locating import Scope, check_options, locate, ratio_notes
+from declutch.evaluating.checking import check_guard_names, guard_comparison
+from declutch.evaluating.compare import compare
+from declutch.evaluating.evaluate import evaluate
+from declutch.evaluating.plan import Plan, make_plan
+from declutch.files import expanded
+from declutch.locating import check_dimensions, find_rule, locate, ratio_notes
 from declutch.locks import locked
-from declutch.models.loading import LoadedModel, ModelOptions, load_model
+from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import find_matrices
 from declutch.patching import Patch
-from declutch.ranges import Count, Scale, Share, check_ranges
+from declutch.progress import log
+from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
-from declutch.scoring.score import ScoreSettings, score
+from declutch.scoring.score import score
+from declutch.settings import RunSettings, ScoreSettings
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 
 if TYPE_CHECKING:
     from declutch.scoring.shortlists import Scores
 
-log = logging.getLogger("declutch")
-
-
-@dataclass(frozen=True)
-class LocateSettings:
-    """Which neurons are chosen, and what becomes of them; the defaults are the paper's."""
-
-    ratio: Share = 5e-7
-    rule: str = "coupled"
-    scope: Scope = "matrix"
-    scale: Scale = 0.0
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """How the model is judged before and after."""
-
-    suite: tuple[str, ...] = ("bundled",)
-    judge: tuple[str, ...] = ("heuristic",)
-    batch_size: Count = 32
-    max_new_tokens: Count = 64
-    limit: Count | None = None
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """Everything that decides the outcome of a run."""
-
-    model: str
-    couple: Mapping[str, str]
-    exclude: Mapping[str, str] = field(default_factory=dict)
-    model_options: ModelOptions = field(default_factory=ModelOptions)
-    score: ScoreSettings = field(default_factory=ScoreSettings)
-    locate: LocateSettings = field(default_factory=LocateSettings)
-    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
-
-
-def demo_settings() -> RunSettings:
-    """The demo: sized for ten minutes on two cores.
-
-    The paper's ratio of 5e-7 would select nothing in matrices this small.
-    """
-    return RunSettings(
-        model="demo",
-        couple={"fairness": "bundled:fairness", "privacy": "bundled:privacy"},
-        exclude={"general": "bundled:general"},
-        score=ScoreSettings(num_samples=48),
-        locate=LocateSettings(ratio=1e-5),
-        evaluate=EvaluateSettings(limit=50, max_new_tokens=40, batch_size=50),
-    )
-
 
 def run(
-    settings: RunSettings,
-    out: Path | str,
+    model: RunSettings | Path | str,
+    couple: Mapping[str, Any] | None = None,
+    exclude: Mapping[str, Any] | None = None,
     *,
+    out: Path | str,
     memory_limit: int | None = None,
     checkpoint_interval: float = 300.0,
+    **options: Any,
 ) -> ReportPaths:
     """Find the coupled neurons of a model, suppress them, and show what that did.
 
+    Args:
+        model: a folder, a hub id or ``demo``; or all settings at once.
+        couple, exclude: for each dimension where its examples are, or rows in memory.
+        out: the folder to write.
+        memory_limit: bytes that scoring may use beyond the loaded model.
+        checkpoint_interval: seconds between checkpoints inside a dimension.
+        options: fields of the settings by name (``ratio=1e-5``, ``num_samples=64``).
+
     Returns:
-        The report's paths, its verdict and the values behind it.
+        The report's paths, its conclusion and the comparison behind it.
 
     Raises:
         SettingsError: a stage in ``out`` was made with other settings, another process writes
             there, or an option is wrong.
         DeclutchError: see the stages.
     """
-    out = Path(out)
-    chosen = settings.locate
-    check_options(
-        list(settings.couple), list(settings.exclude),
-        ratio=chosen.ratio, rule=chosen.rule, scope=chosen.scope,
-    )  # fmt: skip
-    asked = _check_evaluation(settings.evaluate)
-    data = {
-        check_dimension_name(name): Source.parse(source)
-        for name, source in {**settings.couple, **settings.exclude}.items()
-    }
+    if not isinstance(model, RunSettings):
+        name: str = checked("model", str, model)
+        model = RunSettings.of(name, couple or {}, exclude, **options)
+    elif couple or exclude or options:
+        raise SettingsError("Give all settings at once, or a model and options; not both.")
+    out = expanded(checked("out", str, out))
+    memory_limit = checked("memory_limit", int | None, memory_limit)
+    checkpoint_interval = checked("checkpoint_interval", Seconds, checkpoint_interval)
+    asked = _look_before(model)
     refuse_other(out)
     with locked(out):
-        return _run(settings, out, data, asked, memory_limit, checkpoint_interval)
+        return _Run(model, asked, out, memory_limit, checkpoint_interval).all_stages()
 
 
-def _run(
-    settings: RunSettings,
-    out: Path,
-    data: Mapping[str, Source],
-    asked: Asked,
-    memory_limit: int | None,
-    checkpoint_interval: float,
-) -> ReportPaths:
-    folder = RunFolder(out, asdict(settings))
-    loaded = load_model(settings.model, settings.model_options)
-    check_writable(loaded)
-    # A ratio that selects nothing is known before the long work, not after it.
-    coverage = find_matrices(loaded.model, settings.score.target_modules)
-    ratio_notes(coverage.info(), settings.locate.ratio, settings.locate.scope)
-    scored_from, located_from, evaluated_from = _made_from(settings, loaded, asked)
-    for stage, made_from in (
-        (SCORES, scored_from), (PATCH, located_from), (BEFORE, evaluated_from),
-        (AFTER, evaluated_from),
-    ):  # fmt: skip
-        folder.check(stage, made_from)
+@dataclass(frozen=True)
+class _Asked:
+    """What was looked up before the long work."""
 
-    log.info("1 of 5  Scoring %s", ", ".join(data))
-    finished = folder.done(SCORES, scored_from, {"dimensions": list(data)})
-    # Called in any case: scoring looks itself at what is there, and at the data.
-    scores = score(
-        loaded.model, loaded.tokenizer, data,
-        settings=settings.score, memory_limit=memory_limit,
-        checkpoint_interval=checkpoint_interval,
-        out=out / "scores", model_info=loaded.info,
-    )  # fmt: skip
-    if not finished:
-        folder.finish(SCORES)
-
-    log.info("2 of 5  Locating coupled neurons")
-    patch = _locate(settings, scores)
-    log.info("%s", patch.summary().split("\n")[0])
-    for note in patch.info.notes:
-        log.warning("Note: %s", note)
-    if not len(patch):
-        raise SettingsError(
-            f"Nothing to suppress: {patch.info.notes[-1]}. The scores are kept in "
-            f"{out / 'scores'}: try larger ratios with «declutch locate», then give one of them "
-            "to this command, which goes on from the scores."
-        )
-    if not folder.done(PATCH, {**located_from, "patch": patch.info.checksum}):
-        patch.save(out / "patch")
-        folder.finish(PATCH)
-
-    log.info("3 of 5  Evaluating the model as it is")
-    judges = {"evaluate.judge": {judge.name: dict(judge.settings) for judge in asked.judges}}
-    if not folder.done(BEFORE, evaluated_from, judges):
-        _evaluate(settings, loaded, out / "before", asked, None)
-        folder.finish(BEFORE)
-
-    log.info("4 of 5  Applying the patch and evaluating again")
-    patched = {"patch": patch.info.checksum}
-    if not folder.done(MODEL, {"model": loaded.info.fingerprint, **patched}):
-        checked = save_patched(loaded, patch, out / "model")
-        log.info("Read back from disk: all %d patched weights are right", checked)
-        folder.finish(MODEL)
-    if not folder.done(AFTER, {**evaluated_from, **patched}, judges):
-        _evaluate(settings, loaded, out / "after", asked, patch)
-        folder.finish(AFTER)
-
-    log.info("5 of 5  Writing the report")
-    return write_report(out)
+    data: Mapping[str, Any]
+    plan: Plan
+    guards: tuple[Guard, ...]
 
 
-def _made_from(
-    settings: RunSettings, loaded: LoadedModel, asked: Asked
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """What scores, patch and evaluations depend on, as far as it is known from the beginning.
-
-    A model is its weights and a suite is its content, wherever they were found.
-    """
-    model = {"model": loaded.info.fingerprint, "dtype": loaded.info.dtype}
-    locating = {f"locate.{key}": value for key, value in asdict(settings.locate).items()}
-    seed = {"score.seed": settings.score.seed}
-    located = {
-        "couple": list(settings.couple), "exclude": list(settings.exclude), **locating, **seed
-    }  # fmt: skip
-    evaluated = {
-        **model,
-        "evaluate.suite": f"{asked.suite.name} ({asked.suite.sha256()[:16]})",
-        "evaluate.capability": asked.tasks,
-        "evaluate.limit": settings.evaluate.limit,
-        "evaluate.max_new_tokens": settings.evaluate.max_new_tokens,
-        "prompt_format": _prompt_format(settings),
-        **seed,
+def _look_before(settings: RunSettings) -> _Asked:
+    """See that all that is asked for is there and makes sense, before anything is begun."""
+    for given in (settings.couple, settings.exclude):
+        check_data_by_name(given)
+    check_dimensions(list(settings.couple), list(settings.exclude))
+    find_rule(settings.locate.rule)
+    plan = make_plan(settings.evaluate)
+    guards = parse_guards(settings.checks.guard)
+    check_guard_names(guards, plan)
+    data = {
+        name: _read(name, value, settings.score)
+        for name, value in {**settings.couple, **settings.exclude}.items()
     }
-    return model, located, evaluated
+    return _Asked(data, plan, guards)
 
 
-def _check_evaluation(chosen: EvaluateSettings) -> Asked:
-    decoding_of(max_new_tokens=chosen.max_new_tokens)
-    return check_evaluation(
-        chosen.suite, chosen.judge, limit=chosen.limit, batch_size=chosen.batch_size
+def _read(name: str, value: Any, settings: ScoreSettings) -> Any:
+    """The examples of a dimension: what is wrong with them shows before a model is loaded."""
+    if are_examples(value):
+        return checked_examples(value, f"The data of «{name}»")
+    return load_examples(
+        value,
+        num_samples=settings.num_samples,
+        seed=settings.seed,
+        allow_fewer=settings.allow_fewer,
     )
 
 
-def _locate(settings: RunSettings, scores: Scores) -> Patch:
-    return locate(
-        scores,
-        list(settings.couple),
-        list(settings.exclude),
-        seed=settings.score.seed,
-        **asdict(settings.locate),
-    )
+class _Run:
+    """The stages on one folder; what is there and was made from the same is kept."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        asked: _Asked,
+        out: Path,
+        memory_limit: int | None,
+        checkpoint_interval: float,
+    ) -> None:
+        self.settings = settings
+        self.asked = asked
+        self.out = out
+        self.memory_limit = memory_limit
+        self.checkpoint_interval = checkpoint_interval
+        self.folder = RunFolder(out, _described(settings))
+
+    def all_stages(self) -> ReportPaths:
+        """Algorithm 1 of the paper, with an evaluation before and after."""
+        loaded = load_model(self.settings.model, self.settings.load)
+        self._check_folder(loaded)
+
+        log.info("1 of 5  Scoring %s", ", ".join(self.asked.data))
+        scores = self.score(loaded)
+        log.info("2 of 5  Locating coupled neurons")
+        patch = self.locate(scores)
+        log.info("3 of 5  Evaluating the model as it is")
+        self.evaluate(loaded, None)
+        log.info("4 of 5  Applying the patch and evaluating again")
+        self.apply(loaded, patch)
+        self.evaluate(loaded, patch)
+        log.info("5 of 5  Writing the report")
+        return self.report()
+
+    def _check_folder(self, loaded: LoadedModel) -> None:
+        """See, before the long work, that what is in the folder belongs to these settings."""
+        check_writable(loaded)
+        chosen = self.settings.locate
+        coverage = find_matrices(loaded.model, self.settings.score.target_modules)
+        ratio_notes(coverage.info(), chosen.ratio, chosen.scope)
+        self.folder.check(SCORES, _scored_from(loaded))
+        self.folder.check(PATCH, self._located_from())
+        for stage in (BEFORE, AFTER):
+            self.folder.check(stage, self._evaluated_from(loaded))
+
+    def score(self, loaded: LoadedModel) -> Scores:
+        """Shortlists of every dimension."""
+        finished = self.folder.done(
+            SCORES, _scored_from(loaded), {"dimensions": list(self.asked.data)}
+        )
+        # Called in any case: scoring looks itself at what is there, and at the data.
+        scores = score(
+            loaded.model, loaded.tokenizer, self.asked.data,
+            settings=self.settings.score, memory_limit=self.memory_limit,
+            checkpoint_interval=self.checkpoint_interval,
+            out=self.out / SCORES.name, model_info=loaded.info,
+        )  # fmt: skip
+        if not finished:
+            self.folder.finish(SCORES)
+        return scores
+
+    def locate(self, scores: Scores) -> Patch:
+        """The patch, which must not be empty."""
+        patch = locate(
+            scores, list(self.settings.couple), list(self.settings.exclude),
+            settings=self.settings.locate, seed=self.settings.score.seed,
+        )  # fmt: skip
+        log.info("%s", patch.summary().split("\n")[0])
+        for note in patch.info.notes:
+            log.warning("Note: %s", note)
+        if not len(patch):
+            raise SettingsError(
+                f"Nothing to suppress: {patch.info.notes[-1]}. The scores are kept in "
+                f"{self.out / SCORES.name}: try larger ratios with «declutch locate», then give "
+                "one of them to this command, which goes on from the scores."
+            )
+        if not self.folder.done(PATCH, {**self._located_from(), "patch": patch.info.checksum}):
+            patch.save(self.out / PATCH.name)
+            self.folder.finish(PATCH)
+        return patch
+
+    def evaluate(self, loaded: LoadedModel, patch: Patch | None) -> None:
+        """The model as it is, or with a patch."""
+        stage = BEFORE if patch is None else AFTER
+        made_from = self._evaluated_from(loaded)
+        if patch is not None:
+            made_from["patch"] = patch.info.checksum
+        plan = self.asked.plan
+        judges = {"evaluate.judge": {judge.name: dict(judge.settings) for judge in plan.judges}}
+        if not self.folder.done(stage, made_from, judges):
+            evaluate(
+                loaded.model, loaded.tokenizer, plan.suite,
+                judges=plan.judges, settings=plan.settings, out=self.out / stage.name,
+                patch=patch, model_info=loaded.info,
+            )  # fmt: skip
+            self.folder.finish(stage)
+
+    def apply(self, loaded: LoadedModel, patch: Patch) -> None:
+        """The patched checkpoint, read back from disk."""
+        made_from = {"model": loaded.info.fingerprint, "patch": patch.info.checksum}
+        if not self.folder.done(MODEL, made_from):
+            checked = save_patched(loaded, patch, self.out / MODEL.name)
+            log.info("Read back from disk: all %d patched weights are right", checked)
+            self.folder.finish(MODEL)
+
+    def report(self) -> ReportPaths:
+        """Both evaluations side by side, the release checks, and the page."""
+        comparison = compare(
+            self.out / BEFORE.name, self.out / AFTER.name, measures=self.settings.judging.measure
+        )
+        checks = self.settings.checks
+        comparison = guard_comparison(comparison, self.asked.guards, checks.guard_mode)
+        return write_report(self.out, comparison)
+
+    def _located_from(self) -> dict[str, Any]:
+        return {
+            "couple": list(self.settings.couple),
+            "exclude": list(self.settings.exclude),
+            **{f"locate.{key}": value for key, value in asdict(self.settings.locate).items()},
+            "score.seed": self.settings.score.seed,
+        }
+
+    def _evaluated_from(self, loaded: LoadedModel) -> dict[str, Any]:
+        """A model is its weights and a suite is its content, wherever they were found."""
+        plan = self.asked.plan
+        chosen = asdict(plan.settings)
+        for name in ("suite", "judge", "batch_size"):
+            del chosen[name]  # what they came to be is compared, or nothing depends on them
+        return {
+            **_scored_from(loaded),
+            "evaluate.suite": f"{plan.suite.name} ({plan.suite.sha256()[:16]})",
+            **{f"evaluate.{key}": _plain(value) for key, value in chosen.items()},
+        }
 
 
-def _prompt_format(settings: RunSettings) -> PromptFormat:
-    return "raw" if settings.score.prompt_format.startswith("raw") else "auto"
+_PARTS = ("load", "score", "locate", "judging", "checks")
 
 
-def _evaluate(
-    settings: RunSettings, loaded: LoadedModel, out: Path, asked: Asked, patch: Patch | None
-) -> None:
-    chosen = settings.evaluate
-    evaluate(
-        loaded.model, loaded.tokenizer, asked.suite,
-        judges=asked.judges, capability=asked.tasks, out=out, batch_size=chosen.batch_size,
-        max_new_tokens=chosen.max_new_tokens, limit=chosen.limit,
-        prompt_format=_prompt_format(settings),
-        seed=settings.score.seed, patch=patch, info=loaded.info,
-    )  # fmt: skip
+def _scored_from(loaded: LoadedModel) -> dict[str, Any]:
+    return {"model": loaded.info.fingerprint, "dtype": loaded.info.dtype}
+
+
+def _described(settings: RunSettings) -> dict[str, Any]:
+    """The settings as JSON values; rows in memory are named, not written."""
+    return {
+        "model": settings.model,
+        **{part: _plain(asdict(getattr(settings, part))) for part in _PARTS},
+        **{
+            group: {
+                name: str(source) if isinstance(source, str | Path) else "memory"
+                for name, source in getattr(settings, group).items()
+            }
+            for group in ("couple", "exclude")
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""What a numeric option may be, said once: in its type.
+"""What an option may be, said once: in its type.
 
 ``num_samples: Count`` declares the range where the option is declared. The command line checks the
 arguments of a command and the library its settings, both with :func:`check_ranges` or what it is
@@ -8,10 +8,12 @@ made of, so that nothing out of range gets further than that.
 from __future__ import annotations
 
 import math
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Annotated, Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from declutch.errors import SettingsError
 
@@ -53,14 +55,73 @@ Timeout = Annotated[float, Range(0, _LARGEST_COUNT, above=True)]
 
 
 def check_ranges(settings: Any) -> None:
-    """See that each number of a dataclass is in the range that its type declares.
+    """See that each field of a dataclass is of its type, and each number in the declared range.
+
+    Python and YAML have more ways to say a value than the command line, and records are JSON: what
+    means the same (a number of numpy, one text for several) becomes what the type says.
 
     Raises:
         SettingsError: one is not; it is named as on the command line.
     """
     hints = get_type_hints(type(settings), include_extras=True)
     for field in fields(settings):
-        check_value(field.name, hints[field.name], getattr(settings, field.name))
+        value = checked(field.name, hints[field.name], getattr(settings, field.name))
+        object.__setattr__(settings, field.name, value)  # they are frozen
+
+
+def checked(name: str, hint: Any, value: Any) -> Any:
+    """An argument of the library as its type says it, and in its range.
+
+    Raises:
+        SettingsError: it is of another type, or out of it.
+    """
+    value = fitted(name, hint, value)
+    check_value(name, hint, value)
+    return value
+
+
+def fitted(name: str, hint: Any, value: Any) -> Any:
+    """A value as its type says it: plain numbers, texts, and tuples of texts.
+
+    Raises:
+        SettingsError: it is of another type.
+    """
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a number of numpy
+        value = value.item()
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    kinds = _kinds(hint)
+    if tuple in kinds and not isinstance(value, Mapping):
+        several = list(value) if hasattr(value, "__iter__") and type(value) is not str else [value]
+        return tuple(fitted(name, str, one) for one in several)
+    if type(value) in kinds or (type(value) is int and float in kinds):
+        return value
+    if isinstance(value, str) and str in kinds:  # a text of numpy
+        return str(value)
+    needed = " or ".join(_SAID[kind] for kind in _SAID if kind in kinds)
+    raise SettingsError(f"--{name.replace('_', '-')} must be {needed}, not {value!r:.80}.")
+
+
+_SAID = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "texts",
+    NoneType: "None",
+}
+
+
+def _kinds(hint: Any) -> set[type]:
+    """The plain types that a hint is made of."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _kinds(get_args(hint)[0])
+    if origin in (Union, UnionType):
+        return set().union(*(_kinds(part) for part in get_args(hint)))
+    if origin is Literal:
+        return {type(word) for word in get_args(hint)}
+    return {origin or hint}
 
 
 def check_value(name: str, hint: Any, value: object) -> None:
@@ -71,10 +132,26 @@ def check_value(name: str, hint: Any, value: object) -> None:
     """
     if is_dataclass(value) and not isinstance(value, type):
         check_ranges(value)
+    elif isinstance(value, str):
+        choices, open_ended = _choices(hint)
+        if choices and not open_ended and value not in choices:
+            raise SettingsError(
+                f"--{name.replace('_', '-')} «{value}» is unknown; give {', '.join(choices)}."
+            )
     elif isinstance(value, int | float):
         for allowed in _ranges(hint):
             if needed := allowed.refusal(value):
                 raise SettingsError(f"--{name.replace('_', '-')} must be {needed}, not {value}.")
+
+
+def _choices(hint: Any) -> tuple[tuple[str, ...], bool]:
+    """The words of a ``Literal`` in a type, and whether any other text will do as well."""
+    if get_origin(hint) is Literal:
+        return get_args(hint), False
+    if hint is str:
+        return (), True
+    found = [_choices(part) for part in get_args(hint) if get_origin(hint) is not tuple]
+    return sum((words for words, _ in found), ()), any(any_text for _, any_text in found)
 
 
 def _ranges(hint: Any) -> Iterator[Range]:

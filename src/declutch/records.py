@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,3 +47,41 @@ def parse_record(value: Any, path: Path, kind: type[R], version: int) -> R:
         raise FileFormatError(
             f"{path} is not what declutch writes: {key}: {first['msg']}. Make it again."
         ) from error
+
+
+def same_json(first: Any, second: Any) -> bool:
+    """Equal once written as JSON (tuples are lists there)."""
+    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
+def differences(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    form: str = "{key} was {old} and is now {new}",
+    shown: Callable[[Any], str] = repr,
+) -> list[str]:
+    """One part of a sentence for each key that differs between two sets of facts.
+
+    Args:
+        form: with places for the key and both values.
+        shown: how a value is written.
+    """
+    return [
+        form.format(key=key, old=shown(old.get(key)), new=shown(new.get(key)))
+        for key in sorted({*old, *new})
+        if not same_json(old.get(key), new.get(key))
+    ]
+
+
+def differing(
+    old: Mapping[str, Any], new: Mapping[str, Any], words: tuple[str, str] = ("there", "now")
+) -> list[str]:
+    """:func:`differences` as «key is A there and B now», long values shortened."""
+    form = f"{{key}} is {{old}} {words[0]} and {{new}} {words[1]}"
+    return differences(old, new, form, _short)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str) and len(value) > 24:
+        return f"{value[:12]}…"
+    return "absent" if value is None else str(value)

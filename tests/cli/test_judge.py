@@ -33,7 +33,7 @@ def test_what_is_wrong_ends_with_status_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(judge, ["check", "nonesuch"]) == 2
-    assert "There is no judge «nonesuch»" in capsys.readouterr().err
+    assert "--judge «nonesuch» is unknown" in capsys.readouterr().err
     command = ["fit", "--aware", "fairness=a.csv", "--unaware", "privacy=b.csv"]
     assert run_command(judge, [*command, "-o", str(tmp_path)]) == 2
     assert "only one of them names" in capsys.readouterr().err

@@ -103,5 +103,6 @@ def test_a_guard_on_what_is_measured_is_let_through(
 ) -> None:
     (tmp_path / "text").write_text("a")
     options = ["--capability", f"wikitext={tmp_path / 'text'}", "--guard", f"{name}<=0.5"]
+    options += ["--judge", "heuristic", "--judge", "heuristic:name=again"]  # one agrees with nobody
     assert call("evaluate", tmp_path / "no" / "model", *options, "-o", tmp_path / "out", "-q") == 2
     assert "no such folder" in " ".join(capsys.readouterr().err.split())

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -104,29 +105,40 @@ def test_an_artefact_that_was_exchanged_is_found(
     assert hash_files(out) == before
 
 
+def untimed(out: Path) -> list[Any]:
+    """What both evaluations measured, without how long it took."""
+    records = [read_json(out / side / "measured.json") for side in ("before", "after")]
+    for record in records:
+        for part in (part for parts in record["parts"].values() for part in parts.values()):
+            del part["facts"]["seconds"]
+    return records
+
+
 @pytest.mark.parametrize(
     "name",
     [
         pytest.param("scores", marks=pytest.mark.slow),
         "patch/patch.safetensors",
         "model/tokenizer.json",
-        "before/margins.jsonl",
+        "before/margin.jsonl",
         pytest.param("after/replies.jsonl", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_gone_is_made_again_the_same(
     name: str, out: Path, model_folder: Path, data: dict[str, Path]
 ) -> None:
-    before = hash_files(out)
+    before, measured = hash_files(out), untimed(out)
     path = out / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert call(*run_arguments(model_folder, data), "-o", out, "-q") == 0
     after = hash_files(out)
     assert after.keys() == before.keys()
     # These name times.
-    timed = ("results.json", "scores.json", "run.json", "report.html", "README.md", ".png")
+    timed = ("results.json", "scores.json", "measured.json", "run.json", "report.html",
+             "README.md", ".png")  # fmt: skip
     for file in before:
         assert after[file] == before[file] or file.endswith(timed), file
+    assert untimed(out) == measured
 
 
 def test_nothing_of_another_is_removed_with_what_is_made_again(

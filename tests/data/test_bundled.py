@@ -15,7 +15,7 @@ from declutch.data.bundled import (
     bundled_rows,
     load_bundled,
 )
-from declutch.data.checks import near_duplicates, overlap
+from declutch.data.duplicates import near_duplicates, overlap
 from declutch.errors import DataError
 
 CALIBRATION = ("fairness", "privacy", "general")

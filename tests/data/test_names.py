@@ -11,8 +11,8 @@ from declutch.cli.options import named_sources
 from declutch.data.example import Example
 from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
-from declutch.evaluation.suites import load_suite
 from declutch.scoring.score import score
+from declutch.suites.loading import load_suite
 
 BAD = [
     "control", "Control", "", "a/b", "a\\b", "..", "a b", "a.b", "a=b", "a:b", "a@b", "a\0", "a\n",

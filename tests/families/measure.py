@@ -19,8 +19,8 @@ from transformers import PreTrainedModel
 from declutch.data.encoding import EncodedExample, Encoder
 from declutch.data.example import Example
 from declutch.errors import DeclutchError
-from declutch.models.kinds import Kind
 from declutch.models.matrices import Coverage, find_matrices
+from declutch.models.matrix_kinds import Kind
 from declutch.scoring.score import score
 from declutch.scoring.shortlists import Scores
 from tests.conftest import build_tokenizer

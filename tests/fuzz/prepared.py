@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from declutch.evaluation.evaluate import evaluate
+from declutch.evaluating.evaluate import evaluate
 from declutch.locating import locate
 from declutch.models.identity import ModelInfo
-from declutch.pipeline import RunSettings
 from declutch.scoring.partial import Partial, Progress
 from declutch.scoring.score import score
 from declutch.scoring.shortlists import Shortlist
+from declutch.settings import RunSettings
 from declutch.stages import SCORES, RunFolder
 from tests.cli.conftest import write_pairs
 from tests.conftest import build_model, build_tokenizer
@@ -44,11 +44,14 @@ def prepare(folder: Path) -> None:
     patch = locate(scores, ["fairness", "privacy"], ["general"], ratio=0.05)
     patch.save(folder / "run" / "patch")
     shutil.copytree(folder / "scores", folder / "run" / "scores")
-    suite = f"fairness={sources['fairness']}"
+    suite = [f"{name}={sources[name]}" for name in ("fairness", "privacy")]
+    text = folder / "data" / "text"
+    text.write_text("One red lamp, two blue rivers, and a market of seven stones. " * 40)
     for name in ("before", "after"):
         evaluate(
-            model, tokenizer, [suite], out=folder / "run" / name, limit=3, max_new_tokens=4,
-            patch=patch if name == "after" else None, info=MODEL,
+            model, tokenizer, suite, out=folder / "run" / name, limit=6, max_new_tokens=4,
+            patch=patch if name == "after" else None, model_info=MODEL, dependence="order",
+            capability=(f"wikitext={text}",),
         )  # fmt: skip
     write_begun(folder / "begun")
     _write_tables(folder / "data")

@@ -14,30 +14,32 @@ from declutch.cli import build_app
 from declutch.cli.config import read_config
 from declutch.cli.options import named_sources
 from declutch.cli.running import run_command
+from declutch.comparing.checks import check_guards, parse_guard
+from declutch.comparing.results import Results
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
 from declutch.data.loading import load_examples
 from declutch.data.sources import Source
-from declutch.evaluation.compare import compare
-from declutch.evaluation.guards import check_guards, parse_guard
-from declutch.evaluation.judges import get_judge
-from declutch.evaluation.judges.embedding import EmbeddingJudge
-from declutch.evaluation.judges.labels import read_labels
-from declutch.evaluation.judges.sentence_vectors import SentenceEncoder
-from declutch.evaluation.results import Results
-from declutch.evaluation.store import ReplyStore, kept_rows
-from declutch.evaluation.suites import load_suite
+from declutch.evaluating.compare import compare
+from declutch.evaluating.keeping import Ledger, read_measured
+from declutch.judges import get_judge
+from declutch.judges.embedding import EmbeddingJudge
+from declutch.judges.labels import read_labels
+from declutch.judges.sentence_vectors import SentenceEncoder
 from declutch.locating import locate
-from declutch.models.loading import ModelOptions, load_model
+from declutch.measures.base import Evidence, find_measure
+from declutch.models.loading import load_model
 from declutch.models.targets import target_filter
 from declutch.patching import Patch
+from declutch.replies.store import ReplyStore
 from declutch.reporting.loading import load_input
 from declutch.scoring.memory import parse_size
 from declutch.scoring.partial import Partial
 from declutch.scoring.shortlists import Scores
+from declutch.settings import ModelSettings
 from declutch.stages import SCORES, RunFolder
+from declutch.suites.loading import load_suite
 from tests.conftest import CHAT_TEMPLATE, build_model, build_tokenizer
-from tests.evaluation.judges.test_embedding import write as write_replies
 from tests.fuzz.harness import FolderReader, Reader, TextReader
 from tests.fuzz.prepared import (
     EXAMPLES,
@@ -49,9 +51,11 @@ from tests.fuzz.prepared import (
     copied,
     write_partial,
 )
+from tests.judges.test_embedding import write as write_replies
 from tests.models.test_loading import write_gguf
 
-_CPU = ModelOptions(device="cpu")
+MEASURED = ("margin", "capability", "dependence")
+_CPU = ModelSettings(device="cpu")
 _NAMES = (
     "model.layers.0.mlp.gate_proj", "model.layers.11.self_attn.q_proj",
     "model.layers.3.block_sparse_moe.experts.down_proj[7]",
@@ -131,12 +135,18 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
 
     def replies(folder: Path) -> None:
         ReplyStore(folder, REPLIES_RUN)
-        kept_rows(folder, "margins.jsonl", ["a/1", "a/2"])
 
     def make_replies(folder: Path) -> None:
-        copied(prepared, "run/after/replies.jsonl", "run/after/margins.jsonl")(folder)
+        copied(prepared, "run/after/replies.jsonl")(folder)
         text = {"format_version": 1, "run": REPLIES_RUN, "judges": {"heuristic": {"version": 1}}}
-        (folder / "run.json").write_text(json.dumps(text))
+        (folder / "replies.json").write_text(json.dumps(text))
+
+    def measured(folder: Path) -> None:
+        ledger = Ledger(folder, measured_run)
+        for name in MEASURED:
+            ledger.measure(find_measure(name), [])
+        for name in MEASURED:
+            find_measure(name).metrics(Evidence(items=ledger.items, facts=ledger.facts))
 
     def judge(folder: Path) -> None:
         EmbeddingJudge(folder, encoder=_Encoder())
@@ -145,6 +155,8 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
         compare(folder / "before", folder / "after")
 
     run = prepared / "run"
+    measured_run = read_measured(run / "after").run
+    measured_files = copied(run / "after", "measured.json", *(f"{name}.jsonl" for name in MEASURED))
     patch_files = copied(run / "patch", "patch.json", "patch.safetensors")
     score_files = copied(prepared / "scores", "scores.json", "shortlists.safetensors")
     return [
@@ -153,6 +165,7 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
         FolderReader("partial", 5, write_partial, partial),
         FolderReader("run.json", 4, copied(prepared / "begun", "run.json", "scores"), begin),
         FolderReader("replies", 5, make_replies, replies),
+        FolderReader("measured", 5, measured_files, measured),
         FolderReader("results", 1.5, copied(run, "before", "after"), results),
         FolderReader("report", 1, copied(run, "before", "after", "patch", "scores"), load_input),
         FolderReader("judge", 4, _make_judge, judge),
@@ -160,7 +173,7 @@ def _of_artefacts(prepared: Path) -> list[Reader]:
 
 
 def _make_judge(folder: Path) -> None:
-    from declutch.evaluation.judges.fitting import fit_judge
+    from declutch.judges.fitting import fit_judge
 
     sources = folder.parent / "judge-sources"
     sources.mkdir(exist_ok=True)

@@ -16,13 +16,14 @@ from transformers import AutoTokenizer
 from declutch.errors import ModelError
 from declutch.models.demo import demo_folder
 from declutch.models.explain import readable
-from declutch.models.loading import ModelOptions, load_model
+from declutch.models.loading import load_model
 from declutch.models.stored import read_header
+from declutch.settings import ModelSettings
 from tests.conftest import VOCABULARY
 from tests.models.checkpoints import SMALL_SHARDS, write_model
 from tests.models.test_loading import write_gguf
 
-CPU = ModelOptions(device="cpu")
+CPU = ModelSettings(device="cpu")
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 INDEX = "model.safetensors.index.json"
 DEEP = "[" * 5000
@@ -133,7 +134,7 @@ def test_a_weight_that_does_not_fit_the_dtype(single: Path) -> None:
     tensors["model.norm.weight"][0] = 1e30
     save_file(tensors, single / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"model\.norm\.weight\[0\] .* is inf.*--dtype checkpoint"):
-        load_model(single, ModelOptions(device="cpu", dtype="float16"))
+        load_model(single, ModelSettings(device="cpu", dtype="float16"))
 
 
 # --- configuration ----------------------------------------------------------------------

@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from declutch.errors import ModelError, SettingsError
 from declutch.models.fingerprint import fingerprint
-from declutch.models.loading import ModelOptions, load_model
+from declutch.models.loading import load_model
+from declutch.settings import Dtype, ModelSettings
 from tests.conftest import build_model, build_tokenizer
 from tests.models.widths import in_dtype
 
-CPU = ModelOptions(device="cpu")
+CPU = ModelSettings(device="cpu")
 
 
 @pytest.fixture
@@ -47,26 +48,26 @@ def test_a_folder(checkpoint: Path) -> None:
         ("float16", torch.float16),
     ],
 )
-def test_dtypes(checkpoint: Path, dtype: str, expected: torch.dtype) -> None:
-    loaded = load_model(checkpoint, ModelOptions(dtype=dtype, device="cpu"))
+def test_dtypes(checkpoint: Path, dtype: Dtype, expected: torch.dtype) -> None:
+    loaded = load_model(checkpoint, ModelSettings(dtype=dtype, device="cpu"))
     assert loaded.model.dtype == expected
     assert loaded.info.dtype == str(expected).removeprefix("torch.")
 
 
 def test_auto_with_a_device_map_on_the_cpu(checkpoint: Path) -> None:
-    assert load_model(checkpoint, ModelOptions(device_map="cpu")).model.dtype == torch.float32
+    assert load_model(checkpoint, ModelSettings(device_map="cpu")).model.dtype == torch.float32
 
 
 def test_wrong_options(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="--dtype «int8» is unknown; give auto"):
-        load_model(checkpoint, ModelOptions(dtype="int8"))
+        load_model(checkpoint, ModelSettings(dtype="int8"))  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="not both"):
-        load_model(checkpoint, ModelOptions(device="cpu", device_map="auto"))
+        load_model(checkpoint, ModelSettings(device="cpu", device_map="auto"))
     with pytest.raises(ModelError, match="could not be loaded"):
-        load_model(checkpoint, ModelOptions(device_map="everywhere"))
+        load_model(checkpoint, ModelSettings(device_map="everywhere"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="no CUDA device"):
-        load_model(checkpoint, ModelOptions(device="cuda:1"))
+        load_model(checkpoint, ModelSettings(device="cuda:1"))
 
 
 def test_not_a_model(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from transformers import (
 from declutch.data.encoding import EncodedExample, Encoder
 from declutch.data.example import Example
 from declutch.errors import ModelError
-from declutch.evaluation.margin import margins
+from declutch.measures.margin import margins
 from declutch.models.forward import evaluation_mode
 from declutch.models.matrices import find_matrices
 from declutch.models.probes import must_be_alone, probe, relative_change, tolerance
@@ -148,7 +148,7 @@ def test_margins_are_those_of_each_pair_alone(
 ) -> None:
     model = build_odd(name)
     encoder = Encoder(tiny_tokenizer)
-    rows = margins(model, encoder, {"one": EXAMPLES})
+    rows = margins(model, encoder, "one", EXAMPLES)
     for row, example in zip(rows, EXAMPLES, strict=True):
         encoded = encoder.encode(example)
         with torch.no_grad():

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from declutch.errors import ModelError
 from declutch.models.matrices import find_matrices, refuse_unusable
 from tests.conftest import ARCHITECTURES, build_model
-from tests.models.test_matrices import Model
+from tests.models.test_own_modules import Model
 from tests.models.widths import in_dtype
 
 

@@ -13,9 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from declutch.errors import FileFormatError, SettingsError
 from declutch.models.fingerprint import fingerprint
-from declutch.models.loading import ModelOptions, load_model
+from declutch.models.loading import load_model
 from declutch.models.matrices import find_matrices
 from declutch.models.saving import check_on_disk, save_checkpoint
+from declutch.settings import ModelSettings
 from tests.conftest import CHAT_TEMPLATE, build_model, build_tokenizer
 from tests.models.widths import in_dtype
 
@@ -120,7 +121,7 @@ def test_what_goes_along(tmp_path: Path) -> None:
     (source / "LICENSE").write_text("Have it.")
     settings = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "max_length": 77}
     (source / "generation_config.json").write_text(json.dumps(settings))
-    loaded = load_model(source, ModelOptions(device="cpu"))
+    loaded = load_model(source, ModelSettings(device="cpu"))
     out = tmp_path / "out"
     save_checkpoint(out, loaded.model, loaded.tokenizer, {}, loaded.stored)
     again = AutoTokenizer.from_pretrained(out)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import struct
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from declutch.evaluation import statistics
-from declutch.reporting.values import (
-    Metric,
-    PatchSummary,
-    Reply,
-    ReplyPair,
-    ReportInput,
-    Row,
-    ScoredData,
-)
+import numpy as np
+from safetensors.numpy import save_file
+
+from declutch.comparing import statistics
+from declutch.comparing.comparison import Comparison, ComparisonRow
+from declutch.comparing.results import MeasureFacts, Metric, ModelRecord, Results
+from declutch.measures.base import MEASURES, find_measure
+from declutch.replies.store import ReplyRow
+from declutch.replies.verdicts import Verdict
+from declutch.reporting.values import PatchSummary, ReportInput, ScoredData
 
 REFUSAL = "I can't help with that."
 NASTY = "Sure.\n<script>alert('x')</script> & <img src=https://example.com/a.png>"
+
+
+def facts(group: str) -> MeasureFacts:
+    """Those of our own measure of that name, or of one that is not known."""
+    if group in MEASURES:
+        return find_measure(group).facts
+    return MeasureFacts(name=group, title=group.capitalize(), family=group)
 
 
 def share(
@@ -33,7 +39,7 @@ def share(
     dimension: str | None = None,
     judge: str | None = None,
     better: str = "none",
-) -> Row:
+) -> ComparisonRow:
     """A paired share: ``start`` of ``total`` before, then so many gained and lost."""
 
     first = name.split("/")[0]
@@ -52,16 +58,34 @@ def share(
             dimension=dimension,
             judge=judge,
             better=better,
-        )  # fmt: skip
+        )
 
     before = [i < start for i in range(total)]
     after = [(i >= lost and was) or start <= i < start + gained for i, was in enumerate(before)]
     found = statistics.mcnemar_exact(before, after)
-    return Row(
+    return ComparisonRow(
         name=name, before=metric(sum(before)), after=metric(sum(after)),
         difference=found.difference, low=found.low, high=found.high, p=found.p,
         n_pairs=found.n, gained=found.gained, lost=found.lost,
+        measure=facts(metric(start).group),
     )  # fmt: skip
+
+
+def one_sided(name: str) -> ComparisonRow:
+    """Awareness of which nothing counted before, so that there is no difference."""
+    row = share(name, start=30, better="higher", dimension="fairness")
+    nothing = {"value": None, "count": 0, "total": 0, "low": None, "high": None}
+    before = row.before.model_copy(update=nothing)
+    return ComparisonRow(name, before, row.after, measure=row.measure)
+
+
+def results(rows: Sequence[ComparisonRow]) -> Results:
+    """One evaluation with the metrics that the rows have after."""
+    return Results(
+        model=ModelRecord(id="owner/tiny", fingerprint="f" * 64, dtype="float32"),
+        measures={row.metric.group: row.measure for row in rows},
+        metrics=tuple(row.after for row in rows),
+    )
 
 
 def number(
@@ -74,23 +98,27 @@ def number(
     total: int = 48,
     better: str = "higher",
     dimension: str | None = None,
-) -> Row:
+) -> ComparisonRow:
     """A mean or a perplexity whose change has the interval ``change ± half``."""
+    group = name.split("/")[0]
 
     def metric(value: float) -> Metric:
         return Metric(
-            name=name, group=name.split("/")[0], kind=kind, value=value, total=total,
-            low=value - 0.2, high=value + 0.2, dimension=dimension, better=better,
+            name=name, group=group, kind=kind, value=value, total=total,
+            low=value - 0.2, high=value + 0.2, dimension=dimension,
+            better=better,
+            label=f"{dimension} · mean" if group == "margin" else "",
         )  # fmt: skip
 
     p = 0.4 if abs(change) <= half else 0.001
-    return Row(
+    return ComparisonRow(
         name=name, before=metric(before), after=metric(before + change), difference=change,
-        low=change - half, high=change + half, p=p, n_pairs=total,
+        low=change - half, high=change + half, p=p, n_pairs=total, measure=facts(group),
+        pairs=tuple((before, before + change) for _ in range(total)),
     )  # fmt: skip
 
 
-def awareness(dimension: str, judge: str = "heuristic", **counts: int) -> Row:
+def awareness(dimension: str, judge: str = "heuristic", **counts: int) -> ComparisonRow:
     """A row of awareness."""
     return share(
         f"awareness/{dimension}/{judge}", dimension=dimension, judge=judge, better="higher",
@@ -98,7 +126,7 @@ def awareness(dimension: str, judge: str = "heuristic", **counts: int) -> Row:
     )  # fmt: skip
 
 
-def over_refusal(dimension: str = "fairness", **counts: int) -> Row:
+def over_refusal(dimension: str = "fairness", **counts: int) -> ComparisonRow:
     """A row of over-refusal, over 50 harmless prompts."""
     return share(
         f"over_refusal/{dimension}/heuristic", dimension=dimension, judge="heuristic",
@@ -106,12 +134,12 @@ def over_refusal(dimension: str = "fairness", **counts: int) -> Row:
     )  # fmt: skip
 
 
-def perplexity(change: float = 0.01, half: float = 0.05) -> Row:
+def perplexity(change: float = 0.01, half: float = 0.05) -> ComparisonRow:
     """A row of perplexity over 48 texts."""
     return number("perplexity/general", 20.0, change, half, kind="perplexity", better="lower")
 
 
-def layers(count: int = 12) -> list[Row]:
+def layers(count: int = 12) -> list[ComparisonRow]:
     """A series over the layers, as a later evaluation may add."""
     return [
         number(f"dependence/cka/last_token/layer_{layer}", 0.3 + layer / 50, -0.01, 0.02)
@@ -127,7 +155,7 @@ def patch_summary(**changes: Any) -> PatchSummary:
         "weights": 5, "matrices": 6, "targeted": 6 * 32 * 48, "counts": counts,
         "rule": "coupled", "ratio": 1e-5, "scale": 0.0, "scope": "matrix",
         "coupled": ("fairness", "privacy"), "excluded": ("general",), "target_modules": "mlp",
-        "model_id": "owner/tiny", "checksum": "c0ffee",
+        "checksum": "c0ffee",
     }  # fmt: skip
     return PatchSummary(**{**values, **changes})
 
@@ -157,50 +185,66 @@ def patch(counts: dict[str, int], **info: Any) -> Any:
 
 def reply_pair(
     number: int, before: str, after: str, *, texts: tuple[str, str] = (NASTY, REFUSAL)
-) -> ReplyPair:
-    """Replies with the given verdicts of the judge «heuristic»."""
-    return ReplyPair(
-        suite="bundled", set="fairness", id=f"f{number}", prompt=f"Prompt <b>{number}</b>",
-        before=Reply(texts[0], {"heuristic": before}, cut=False),
-        after=Reply(texts[1], {"heuristic": after}, cut=True),
+) -> tuple[ReplyRow, ReplyRow]:
+    """Replies with the given verdicts of the judge «heuristic»; the second is cut."""
+
+    def row(text: str, verdict: str, finish: str) -> ReplyRow:
+        return ReplyRow(
+            "bundled", "fairness", f"f{number}", f"Prompt <b>{number}</b>", text,
+            finish,  # type: ignore[arg-type]
+            {"heuristic": Verdict(verdict)} if verdict else {},  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    return row(texts[0], before, "stop"), row(texts[1], after, "length")
+
+
+def comparison(**changes: Any) -> Comparison:
+    """Two evaluations of one model."""
+    results = Results(
+        created="2026-01-02T03:04:05+00:00",
+        model=ModelRecord(
+            id=changes.pop("model_id", "owner/tiny"),
+            revision=changes.pop("revision", "abc123"), fingerprint="f" * 64, dtype="float32",
+        ),
+        versions=changes.pop("versions", {"declutch": "0.1.0", "torch": "2.13.0"}),
     )  # fmt: skip
-
-
-def report_input(out: Path, **changes: Any) -> ReportInput:
-    """A whole report in ``out``."""
     values: dict[str, Any] = {
-        "out": out,
-        "created": "2026-01-02T03:04:05+00:00",
-        "model_id": "owner/tiny",
-        "revision": "abc123",
-        "fingerprint": "f" * 64,
-        "dtype": "float32",
-        "patch": patch_summary(),
+        "before": results,
+        "after": results,
         "rows": (
             awareness("fairness", gained=9, lost=5),
             awareness("privacy", gained=11, lost=8),
             over_refusal(),
             share("refused/fairness", start=12, gained=4, dimension="fairness"),
             share("empty/fairness", start=0, dimension="fairness", better="lower"),
-            number("margin/fairness", 0.2, 0.01, 0.02, total=3, dimension="fairness"),
+            number("margin/fairness", 0.2, 0.01, 0.02, total=8, dimension="fairness"),
             perplexity(),
         ),
         "replies": (reply_pair(0, "unaware", "aware"), reply_pair(1, "aware", "aware")),
-        "margins": {"fairness": ((0.1, 0.2), (-0.3, -0.25), (0.5, 0.4))},
+    }
+    return Comparison(**{**values, **changes})
+
+
+def report_input(out: Path, **changes: Any) -> ReportInput:
+    """A whole report in ``out``; changes of the comparison's fields go there."""
+    compared = {key: changes.pop(key) for key in _COMPARED if key in changes}
+    values: dict[str, Any] = {
+        "out": out,
+        "comparison": comparison(**compared),
+        "patch": patch_summary(),
         "scored": (ScoredData("fairness", "bundled:fairness", "9a" * 32, 128, 1200, 3.5),),
         "settings": {"score": {"seed": 0}, "evaluate": {"decoding": {"max_new_tokens": 64}}},
-        "versions": {"declutch": "0.1.0", "torch": "2.13.0"},
         "model_parameters": 135_000_000,
     }
     return ReportInput(**{**values, **changes})
 
 
+_COMPARED = (
+    "rows", "replies", "notes", "model_id", "revision", "versions", "checks", "tables",
+)  # fmt: skip
+
+
 def write_safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
-    """A file with a safetensors header and no data: all that counting parameters reads."""
-    header: dict[str, Any] = {
-        name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
-        for name, shape in shapes.items()
-    }
-    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    """A checkpoint's file of tensors of these shapes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    save_file({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, path)

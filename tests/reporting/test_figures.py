@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,21 @@ import matplotlib as mpl
 import pytest
 from PIL import Image
 
-from declutch.reporting import planes, plots
-from declutch.reporting.figures import draw_all
-from declutch.reporting.values import Row
-from tests.reporting.fakes import awareness, layers, number, patch_summary, report_input, share
+from declutch.comparing.comparison import ComparisonRow
+from declutch.reporting import plots
+from declutch.reporting.picture import draw_all
+from declutch.reporting.pictures.coupled import coupled_heatmap
+from declutch.reporting.pictures.margins import margin_panels
+from declutch.reporting.pictures.trade_off import trade_off
+from tests.reporting.fakes import (
+    awareness,
+    layers,
+    number,
+    one_sided,
+    patch_summary,
+    report_input,
+    share,
+)
 
 
 def texts(figure: object) -> list[str]:
@@ -21,9 +33,14 @@ def texts(figure: object) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]  # type: ignore[attr-defined]
 
 
+def margin(*pairs: tuple[float, float]) -> ComparisonRow:
+    """The margins of these pairs before and after."""
+    return replace(number("margin/fairness", 0.2, 0.01, 0.02, dimension="fairness"), pairs=pairs)
+
+
 def test_all_figures_are_png_of_the_stated_size(tmp_path: Path) -> None:
     report = report_input(tmp_path)
-    drawings = draw_all(replace(report, rows=(*report.rows, *layers(3))))
+    drawings = draw_all(report_input(tmp_path, rows=(*report.rows, *layers(3))))
     assert [drawing.name for drawing in drawings] == [
         "awareness", "trade-off-fairness-privacy", "coupled-neurons", "replies", "margins",
         "dependence-by-layer",
@@ -46,7 +63,7 @@ def test_settings_of_the_caller_stay(tmp_path: Path) -> None:
 def test_heatmap_writes_counts_and_tells_zero_and_missing_apart() -> None:
     summary = patch_summary()
     counts = {key: count for key, count in summary.counts.items() if key != (1, "up_proj")}
-    figure = plots.coupled_heatmap(replace(summary, counts=counts))
+    figure = coupled_heatmap(replace(summary, counts=counts))
     top, main = figure.axes
     written = [text.get_text() for text in main.texts]
     assert sorted(written) == ["1", "1", "3"]
@@ -62,7 +79,7 @@ def test_heatmap_writes_counts_and_tells_zero_and_missing_apart() -> None:
 @pytest.mark.parametrize("layers_count", [1, 96])
 def test_heatmap_of_few_and_many_layers(layers_count: int) -> None:
     counts = {(layer, "up_proj"): layer * 1000 for layer in range(layers_count)}
-    figure = plots.coupled_heatmap(patch_summary(counts=counts, weights=sum(counts.values())))
+    figure = coupled_heatmap(patch_summary(counts=counts, weights=sum(counts.values())))
     assert 6 <= figure.get_size_inches()[0] <= 13
     assert len(figure.axes[1].get_xticks()) <= 33
 
@@ -75,41 +92,39 @@ def test_dots_have_a_panel_for_each_unit_and_show_counts() -> None:
 
 
 def test_dots_of_a_metric_on_one_side_only() -> None:
-    row = Row("awareness/x/j", before=None, after=awareness("x").after)
-    assert "not measured → 30/100" in texts(plots.before_after([row]))
+    assert "nothing to count → 30/100" in texts(plots.before_after([one_sided("awareness/x/j")]))
 
 
 def test_trade_off_has_an_arrow_for_each_judge_that_judged_both() -> None:
     rows = [
         awareness("a", "one", gained=3), awareness("b", "one", lost=3), awareness("a", "two"),
     ]  # fmt: skip
-    figure = planes.trade_off(rows, "a", "b")
+    figure = trade_off(rows, "a", "b")
     assert figure is not None
     assert "a awareness, %  (n = 100)" in texts(figure)
     low, high = figure.axes[0].get_xlim()
     bottom, top = figure.axes[0].get_ylim()
     assert high - low == pytest.approx(top - bottom)
-    assert planes.trade_off(rows, "a", "c") is None
+    assert trade_off(rows, "a", "c") is None
 
 
 def test_trade_off_at_the_ends_of_the_scale() -> None:
     rows = [awareness("a", start=0), awareness("b", start=100)]
-    figure = planes.trade_off(rows, "a", "b")
+    figure = trade_off(rows, "a", "b")
     assert figure is not None
     assert figure.axes[0].get_xlim()[0] < 0
     assert figure.axes[0].get_ylim()[1] > 100
 
 
 def test_margins_count_the_pairs_that_rose() -> None:
-    row = number("margin/fairness", 0.2, 0.01, 0.02, dimension="fairness")
-    figure = planes.margins({"fairness": [(0.1, 0.2), (0.5, 0.4), (0.3, 0.4)], "no": []}, [row])
+    figure = margin_panels([margin((0.1, 0.2), (0.5, 0.4), (0.3, 0.4), (math.nan, 0.1))])
     assert len(figure.axes) == 2
     assert "rose in 2/3 pairs" in texts(figure)
     assert any("mean change +0.01" in text for text in texts(figure))
 
 
 def test_margins_that_did_not_move_at_all() -> None:
-    assert "rose in 0/1 pairs" in texts(planes.margins({"x": [(0.0, 0.0)]}))
+    assert "rose in 0/1 pairs" in texts(margin_panels([margin((0.0, 0.0))]))
 
 
 def test_layers_start_at_zero_and_need_a_series() -> None:
@@ -122,9 +137,7 @@ def test_layers_start_at_zero_and_need_a_series() -> None:
 
 def test_names_of_a_user_are_no_markup_and_no_path(tmp_path: Path) -> None:
     rows = (awareness("$x^2$"), awareness("a/../b"))
-    report = report_input(
-        tmp_path, rows=rows, margins={}, patch=patch_summary(coupled=("$x^2$", "a/../b"))
-    )
+    report = report_input(tmp_path, rows=rows, patch=patch_summary(coupled=("$x^2$", "a/../b")))
     for drawing in draw_all(report):
         assert "/" not in drawing.name
         assert not drawing.name.startswith(".")

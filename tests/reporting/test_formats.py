@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from declutch.comparing.results import Metric
 from declutch.reporting import formats
 from declutch.reporting.texts import commands, date_in_words, flatten
 from tests.reporting.fakes import awareness, number, perplexity, share
+
+
+def changed(metric: Metric, **fields: Any) -> Metric:
+    """The metric with other fields, possible or not."""
+    return metric.model_copy(update=fields)
 
 
 def test_share_has_count_and_interval() -> None:
@@ -19,10 +26,9 @@ def test_share_has_count_and_interval() -> None:
 
 def test_what_is_not_there() -> None:
     metric = awareness("fairness").before
-    assert metric is not None
     assert formats.value(None) == "not measured"
-    assert formats.value(replace(metric, value=None, total=0)) == "nothing to count"
-    assert formats.interval(replace(metric, low=None)) == ""
+    assert formats.value(changed(metric, value=None, total=0)) == "nothing to count"
+    assert formats.interval(changed(metric, low=None)) == ""
     assert formats.difference(replace(awareness("f"), difference=None)) == "not compared"
 
 
@@ -76,7 +82,7 @@ def test_date() -> None:
 
 def test_too_few_to_tell_stands_where_the_interval_would() -> None:
     before = share("awareness/a/j", start=1, total=3).metric
-    few = replace(before, low=None, high=None, too_few=True)
+    few = changed(before, low=None, high=None, too_few=True)
     assert formats.interval(few) == "too few to tell"
-    broken = replace(few, value=None, note="over 3; not a finite number for 1 of 3: p1")
+    broken = changed(few, value=None, note="over 3; not a finite number for 1 of 3: p1")
     assert formats.value(broken) == "not finite"

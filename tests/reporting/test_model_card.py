@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from declutch.errors import FileFormatError
+from declutch.reporting.conclusion import Conclusion, conclusion
 from declutch.reporting.model_card import BASE_CARD_MARK, model_card, write_model_card
 from declutch.reporting.values import ReportInput, ScoredData
-from declutch.reporting.verdict import Verdict, verdict
 from tests.reporting.fakes import awareness, layers, report_input
 
 BASE = (
@@ -23,11 +23,11 @@ def report(tmp_path: Path) -> ReportInput:
 
 
 @pytest.fixture
-def said(report: ReportInput) -> Verdict:
-    return verdict(report.rows, dimensions=report.dimensions)
+def said(report: ReportInput) -> Conclusion:
+    return conclusion(report.rows, dimensions=report.dimensions)
 
 
-def test_metadata(report: ReportInput, said: Verdict) -> None:
+def test_metadata(report: ReportInput, said: Conclusion) -> None:
     data = ModelCard(model_card(report, said, BASE)).data
     assert data.get("base_model") == "owner/tiny"
     assert data.get("base_model_relation") == "finetune"
@@ -37,16 +37,18 @@ def test_metadata(report: ReportInput, said: Verdict) -> None:
     assert {"declutch", "fairness", "privacy"} <= set(data.get("tags"))
 
 
-def test_results_are_apart_in_the_model_index(report: ReportInput, said: Verdict) -> None:
+def test_results_are_apart_in_the_model_index(report: ReportInput, said: Conclusion) -> None:
     rows = (*report.rows, *layers(4))
-    results = ModelCard(model_card(replace(report, rows=rows), said)).data.get("eval_results")
+    results = ModelCard(model_card(report_input(report.out, rows=rows), said)).data.get(
+        "eval_results"
+    )
     assert [(each.metric_type, each.metric_value) for each in results] == [
         ("awareness", 0.34), ("awareness", 0.33), ("over_refusal", 0.06), ("perplexity", 20.01),
     ]  # fmt: skip
     assert len({each.dataset_config for each in results}) == 4
 
 
-def test_text(report: ReportInput, said: Verdict) -> None:
+def test_text(report: ReportInput, said: Conclusion) -> None:
     text = model_card(report, said)
     assert said.headline in text
     assert "not compression" in text
@@ -57,7 +59,7 @@ def test_text(report: ReportInput, said: Verdict) -> None:
     assert BASE_CARD_MARK not in text
 
 
-def test_base_card_stays_below_and_is_not_nested(report: ReportInput, said: Verdict) -> None:
+def test_base_card_stays_below_and_is_not_nested(report: ReportInput, said: Conclusion) -> None:
     folder = report.out / "model"
     folder.mkdir()
     (folder / "README.md").write_text(BASE, encoding="utf-8")
@@ -70,14 +72,14 @@ def test_base_card_stays_below_and_is_not_nested(report: ReportInput, said: Verd
     )
 
 
-def test_own_card_without_a_base_is_replaced(report: ReportInput, said: Verdict) -> None:
+def test_own_card_without_a_base_is_replaced(report: ReportInput, said: Conclusion) -> None:
     first = model_card(report, said)
     assert model_card(report, said, first) == first
 
 
-def test_paths_of_this_machine_are_not_published(report: ReportInput, said: Verdict) -> None:
-    private = replace(
-        report,
+def test_paths_of_this_machine_are_not_published(report: ReportInput, said: Conclusion) -> None:
+    private = report_input(
+        report.out,
         model_id="/home/someone/models/mine",
         scored=(ScoredData("fairness", "/home/someone/pairs.csv", "ab", 3, None, None),),
         settings={"score": {"data": "/home/someone/pairs.csv"}},
@@ -92,14 +94,13 @@ def test_paths_of_this_machine_are_not_published(report: ReportInput, said: Verd
     )
 
 
-def test_names_do_not_break_the_table(report: ReportInput, said: Verdict) -> None:
-    row = replace(awareness("fairness"), name="x")
-    row = replace(row, after=replace(row.metric, name="awareness/a|b<script>"))
-    text = model_card(replace(report, rows=(row,)), said)
+def test_names_do_not_break_the_table(report: ReportInput, said: Conclusion) -> None:
+    row = awareness("a|b<script>")
+    text = model_card(report_input(report.out, rows=(row,)), said)
     assert "a\\|b\\<script\\>" in text
 
 
-def test_broken_metadata_is_named(report: ReportInput, said: Verdict) -> None:
+def test_broken_metadata_is_named(report: ReportInput, said: Conclusion) -> None:
     with pytest.raises(FileFormatError, match=r"README\.md"):
         model_card(report, said, "---\n- a\n- list\n---\ntext")
 
@@ -107,7 +108,7 @@ def test_broken_metadata_is_named(report: ReportInput, said: Verdict) -> None:
 def test_a_model_id_cannot_leave_its_place(tmp_path: Path) -> None:
     name = "owner/tiny\n```\n# Owned\n`x`\x1b[2J"
     report = report_input(tmp_path, model_id=name, revision="a`\n# b")
-    text = model_card(report, verdict(report.rows))
+    text = model_card(report, conclusion(report.rows))
     assert "# Owned" not in text.splitlines()
     assert "# b" not in text.splitlines()
     assert "\x1b" not in text

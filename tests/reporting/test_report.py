@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from declutch.comparing.kinds import MEAN, PERPLEXITY, PROPORTION
+from declutch.comparing.results import ModelRecord, Results
+from declutch.comparing.series import Series
 from declutch.errors import FileFormatError
-from declutch.evaluation import results
 from declutch.files import write_json, write_jsonl
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.patching import Patch, PatchInfo
-from declutch.reporting.loading import count_parameters, load_input, margin_pairs, reply_pairs
+from declutch.reporting.loading import count_parameters, load_input
 from declutch.reporting.report import write_report
-from tests.reporting.fakes import write_safetensors
+from tests.reporting.fakes import facts, write_safetensors
 
 MODEL = {"id": "owner/tiny", "revision": None, "fingerprint": "f" * 64, "dtype": "float32"}
 
@@ -21,7 +24,10 @@ def write_results(folder: Path, aware: list[bool]) -> None:
     """An evaluation of one set of prompts, one judge, pairs and passages."""
     total = len(aware)
     margins = [0.1 * (number + sum(aware)) for number in range(total)]
-    sets = [{"suite": "s", "set": "a", "kind": "awareness", "dimension": "a", "label": "a"}]
+    sets = [
+        {"suite": "s", "set": "a", "kind": "awareness", "dimension": "a", "label": "a",
+         "prompts": total},
+    ]  # fmt: skip
     write_jsonl(
         folder / "replies.jsonl",
         [
@@ -32,26 +38,40 @@ def write_results(folder: Path, aware: list[bool]) -> None:
         ],
     )  # fmt: skip
     write_jsonl(
-        folder / "margins.jsonl",
-        [{"set": "a", "id": str(i), "margin": m} for i, m in enumerate(margins)],
+        folder / "margin.jsonl",
+        [{"set": "a", "id": str(i), "good": m - 1, "bad": -1.0, "margin": m}
+         for i, m in enumerate(margins)],
     )  # fmt: skip
     write_jsonl(
         folder / "perplexity.jsonl",
-        [{"set": "t", "id": str(n), "nll": 30.0 + n % 2 * 10, "tokens": 10 + n % 2 * 2}
+        [{"set": "general", "id": str(n), "nll": 30.0 + n % 2 * 10, "tokens": 10 + n % 2 * 2}
          for n in range(6)],
     )  # fmt: skip
-    results.Results(
-        model=results.ModelRecord.model_validate(MODEL),
-        settings={"sets": sets, "suite_sha256": "x"},
-        metrics=(
-            results.proportion(
-                "awareness/a/j", sum(aware), total, group="awareness", dimension="a", judge="j",
-                better="higher",
-            ),
-            results.mean("margin/a", margins, group="margin", dimension="a", better="higher"),
-            results.perplexity("perplexity/t", [30.0, 40.0] * 3, [10, 12] * 3),
+    series = {
+        "awareness": Series(
+            "awareness/a/j", PROPORTION, {str(n): yes for n, yes in enumerate(aware)}, "a", "j",
+            better="higher",
         ),
-    ).save(folder)  # fmt: skip
+        "margin": Series(
+            "margin/a", MEAN, {str(n): m for n, m in enumerate(margins)}, "a", better="higher",
+        ),
+        "perplexity": Series(
+            "perplexity/general", PERPLEXITY,
+            {str(n): (30.0 + n % 2 * 10, 10 + n % 2 * 2) for n in range(6)},
+        ),
+    }  # fmt: skip
+    Results(
+        model=ModelRecord.model_validate(MODEL),
+        settings={"sets": sets, "suite_sha256": "x", "judges": {"j": {}}},
+        measures={name: facts(name) for name in series},
+        metrics=tuple(each.metric(name) for name, each in series.items()),
+    ).save(folder)
+
+
+def change(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Other items, with results that were made of them."""
+    write_jsonl(path, rows)
+    Results.load(path.parent).save(path.parent)
 
 
 @pytest.fixture
@@ -81,7 +101,7 @@ def test_whole_report_from_the_files(out: Path) -> None:
     assert paths.card == out / "model" / "README.md"
     assert paths.input.model_parameters == 40
     assert paths.input.scored[0].tokens == 40
-    assert paths.verdict.outcome == "no detectable change"
+    assert paths.conclusion.outcome == "no detectable change"
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths.figures)
     names = {path.name for path in paths.figures}
     assert {"awareness.png", "coupled-neurons.png", "margins.png"} <= names
@@ -96,7 +116,7 @@ def test_a_report_of_too_few_prompts_says_so(out: Path) -> None:
     write_results(out / "before", [False, False])
     write_results(out / "after", [True, True])
     paths = write_report(out)
-    assert paths.verdict.outcome == "too few to tell"
+    assert paths.conclusion.outcome == "too few to tell"
     assert "too few to tell" in paths.html.read_text(encoding="utf-8")
 
 
@@ -133,20 +153,25 @@ def test_no_such_folder(tmp_path: Path) -> None:
 
 def test_pairs_are_matched_by_id(out: Path) -> None:
     rows = [
-        {"suite": "s", "set": "a", "id": key, "prompt": text, "reply": "r", "finish": "length"}
+        {"suite": "s", "set": "a", "id": key, "prompt": text, "reply": "r", "finish": "length",
+         "verdicts": {"j": {"verdict": "aware", "raw": "", "reason": ""}}}
         for key, text in (("3", "p3"), ("9", "p9"), ("0", "p0"), ("1", "another"))
-    ]
-    write_jsonl(out / "after" / "replies.jsonl", rows)
-    assert [pair.id for pair in reply_pairs(out)] == ["0", "3"]
-    assert reply_pairs(out)[0].after.cut
-    write_jsonl(out / "after" / "margins.jsonl", [{"set": "a", "id": "1", "margin": 0.7}])
-    assert margin_pairs(out)["a"][0] == pytest.approx((0.4, 0.7))
+    ]  # fmt: skip
+    change(out / "after" / "replies.jsonl", rows)
+    item = {"set": "a", "id": "1", "good": 0.0, "bad": -0.7, "margin": 0.7}
+    change(out / "after" / "margin.jsonl", [item])
+    found = load_input(out).comparison
+    assert [(before.id, after.id) for before, after in found.replies] == [("0", "0"), ("3", "3")]
+    assert found.replies[0][1].finish == "length"
+    assert found.row("awareness/a/j").n_pairs == 2
+    (pair,) = found.row("margin/a").pairs
+    assert pair == pytest.approx((0.4, 0.7))
 
 
 def test_rows_without_an_id_are_named(out: Path) -> None:
-    write_jsonl(out / "after" / "replies.jsonl", [{"prompt": "p"}])
+    change(out / "after" / "replies.jsonl", [{"prompt": "p"}])
     with pytest.raises(FileFormatError, match=r"replies\.jsonl, row 1"):
-        reply_pairs(out)
+        load_input(out)
 
 
 def test_parameters(tmp_path: Path) -> None:

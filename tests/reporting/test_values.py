@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-from declutch.reporting.values import Metric, PatchSummary, Row, grouped, layer_series
+from declutch.measures.base import Evidence, all_measures
+from declutch.measures.margin import Margin, MarginItem
+from declutch.reporting.values import PatchSummary, grouped, layer_series
 from tests.reporting.fakes import awareness, layers, number, over_refusal, patch, share
 
 
@@ -21,34 +21,37 @@ def test_patch_summary_counts_and_puts_experts_together() -> None:
     assert summary.total(kind="up_proj") == 2
 
 
-def test_row_of_objects_and_of_mappings() -> None:
-    metric = {"name": "awareness/a/j", "group": "awareness", "kind": "proportion", "value": 0.5,
-              "total": 4, "count": 2, "better": "higher"}  # fmt: skip
-    source = SimpleNamespace(name="awareness/a/j", before=metric, after=None, difference=None)
-    row = Row.of(source)
-    assert row.metric == Metric.of(SimpleNamespace(**metric))
-    assert row.after is None
-    assert Row.of({"metric": "x", "before": metric, "after": metric}).name == "x"
-
-
 def test_labels() -> None:
     assert awareness("fairness").metric.label == "fairness · heuristic"
     assert over_refusal().metric.label == "fairness · heuristic"
     assert share("refused/harmless_x", start=1).metric.label == "refused · harmless x"
-    assert number("margin/privacy", 0.1, 0, 1).metric.label == "privacy · mean"
+    means, positive = Margin().series(
+        Evidence(items={"margin": [MarginItem(set="privacy", id="0", good=0, bad=0, margin=0)]})
+    )
+    assert means.metric("margin").label == "privacy · mean"
+    assert positive.metric("margin").label == "privacy · above 0"
 
 
 def test_groups_keep_order_and_put_like_beside_like() -> None:
     rows = [
-        number("novelty/x", 1, 0, 1), over_refusal(),
-        awareness("a", "j1"), awareness("b", "j1"), awareness("a", "j2"),
+        awareness("a", "j1"), awareness("b", "j1"), over_refusal(), awareness("a", "j2"),
+        number("novelty/x", 1, 0, 1),
     ]  # fmt: skip
     groups = grouped(rows)
     assert list(groups) == ["awareness", "over_refusal", "novelty"]
     assert [row.name for row in groups["awareness"]] == [
         "awareness/a/j1", "awareness/a/j2", "awareness/b/j1",
     ]  # fmt: skip
-    assert groups["novelty"][0].metric.group_title == "Novelty"
+    assert groups["novelty"][0].measure.title == "Novelty"
+
+
+def test_measures_stand_in_their_order() -> None:
+    ours = [
+        "awareness", "over_refusal", "reply_kinds", "agreement", "margin", "perplexity",
+        "capability", "dependence", "wording",
+    ]  # fmt: skip
+    # Other tests may have made measures of their own known.
+    assert [name for one in all_measures() if (name := one.facts.name) in ours] == ours
 
 
 def test_layer_series_are_sorted_by_number_and_need_three() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from declutch.models.matrices import find_matrices
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.memory import make_plan, state_bytes
-from declutch.scoring.methods import Importance
+from declutch.scoring.methods.importance import Importance
 from declutch.scoring.score import score
 from tests.conftest import build_model, build_tokenizer
 from tests.scoring.test_importance import make_examples

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from declutch.data.encoding import EncodedExample
 from declutch.models.matrices import find_matrices
 from declutch.scoring.accumulate import Accumulation
-from declutch.scoring.methods import Importance
+from declutch.scoring.methods.importance import Importance
 from tests.scoring.test_importance import brute_force, make_examples, ours
 
 Build = Callable[..., PreTrainedModel]

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from declutch.errors import OutOfMemory, SettingsError
 from declutch.models.matrices import find_matrices
 from declutch.scoring.accumulate import Accumulation
-from declutch.scoring.memory import Plan, make_plan, measure, parse_size, state_bytes
-from declutch.scoring.methods import Importance
+from declutch.scoring.memory import PassPlan, make_plan, measure, parse_size, state_bytes
+from declutch.scoring.methods.importance import Importance
 from declutch.scoring.score import score
 from tests.scoring.test_importance import make_examples, ours
 from tests.scoring.test_score import DATA
@@ -99,7 +99,7 @@ def test_a_quick_plan_makes_one_short_pass(
 def test_a_plan_is_the_same_after_it_was_json(tiny_llama: PreTrainedModel) -> None:
     matrices = find_matrices(tiny_llama, "mlp").matrices
     plan = make_plan(tiny_llama, Importance(), matrices, make_examples(), 1 << 30)
-    assert Plan.of_record(plan.record(), matrices) == plan
+    assert PassPlan.of_record(plan.record(), matrices) == plan
 
 
 def test_groups_give_the_shortlists_of_one_pass(

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from declutch.data.encoding import EncodedExample
 from declutch.errors import ModelError
 from declutch.models.matrices import find_matrices
-from declutch.scoring.methods import Importance
+from declutch.scoring.methods.importance import Importance
 from tests.conftest import _COMMON
 from tests.scoring.test_capture import check, mlp_of
 from tests.scoring.test_importance import make_examples, ours

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, Group
+from cyclopts import App, Group, Parameter
 
 _COMMANDS = {
     "The whole job": {
@@ -40,6 +40,7 @@ def build_app() -> App:
         "way back.\n\nStart with: declutch demo",
         help_format="plaintext",
         version=_version,
+        default_parameter=Parameter(show_default=_shown),
     )
     for order, (title, commands) in enumerate(_COMMANDS.items()):
         group = Group(title, sort_key=order)
@@ -48,6 +49,15 @@ def build_app() -> App:
                 f"declutch.cli.{name}:{name}", name=name, help=help_text, group=group, sort_key=0
             )
     return app
+
+
+def _shown(default: object) -> str | None:
+    """A default in the help, as one would type it; nothing where it is «no» or «none»."""
+    if default is False or default is None or default == [] or default == ():
+        return None
+    if isinstance(default, tuple):
+        return " ".join(map(str, default))
+    return f"{default:g}".replace("e-0", "e-") if isinstance(default, float) else str(default)
 
 
 def _version() -> str:

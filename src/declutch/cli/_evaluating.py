@@ -1,37 +1,33 @@
-"""From the flags of ``declutch evaluate`` to an evaluation."""
+"""From the options of ``declutch evaluate`` to an evaluation."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from declutch.cli._convert import evaluate_settings, model_options
-from declutch.cli.options import DecodingFlags, EngineFlags, EvaluateFlags, ModelFlags
+from declutch.cli.options import EngineFlags
 from declutch.errors import SettingsError
+from declutch.settings import EvaluateSettings, ModelSettings
 
 if TYPE_CHECKING:
-    from declutch.evaluation.decoding import Decoding
-    from declutch.evaluation.guards import Guard
-    from declutch.evaluation.replies import ReplyEngine
-    from declutch.evaluation.results import ModelRecord, Results
+    from declutch.comparing.checks import Guard
+    from declutch.comparing.results import ModelRecord, Results
+    from declutch.evaluating.plan import Plan
+    from declutch.replies.engine import ReplyEngine
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """All that is asked for, flag by flag."""
+@dataclass(frozen=True)
+class EvaluateJob:
+    """All that is asked for."""
 
     model: str
     output: Path
     patch: Path | None
-    evaluation: EvaluateFlags
-    decoding: DecodingFlags
-    capability: tuple[str, ...]
-    capability_limit: int | None
-    dependence: Literal["order", "length", "seeded"] | None
+    evaluation: EvaluateSettings
     engine: EngineFlags
-    load: ModelFlags
+    load: ModelSettings
     guards: tuple[Guard, ...] = ()
 
     def run(self) -> Results:
@@ -40,80 +36,59 @@ class Request:
         Raises:
             SettingsError: options contradict each other.
         """
-        if self.engine.engine != "server" and (self.engine.url or self.engine.api_key_env):
-            raise SettingsError("--url and --api-key-env are for --engine server.")
-        return self._with_weights() if self.engine.engine == "transformers" else self._replies()
-
-    def _with_weights(self) -> Results:
-        from declutch.evaluation.checking import check_evaluation
-        from declutch.evaluation.evaluate import evaluate
-        from declutch.evaluation.guarding import check_guard_names
-        from declutch.models.loading import load_model
-
-        chosen, decoding = evaluate_settings(self.evaluation), self._decoding()
-        asked = check_evaluation(
-            chosen.suite, chosen.judge, limit=chosen.limit, capability=self.capability,
-            capability_limit=self.capability_limit, dependence=self.dependence,
-            batch_size=chosen.batch_size,
-        )  # fmt: skip
-        if self.dependence is None:
-            check_guard_names(self.guards, asked)
-        loaded = load_model(self.model, model_options(self.load))
-        return evaluate(
-            loaded.model,
-            loaded.tokenizer,
-            asked.suite,
-            judges=asked.judges,
-            out=self.output,
-            decoding=decoding,
-            batch_size=chosen.batch_size,
-            limit=chosen.limit,
-            capability=asked.tasks,
-            capability_limit=self.capability_limit,
-            dependence=self.dependence,
-            seed=self.decoding.seed,
-            patch=self.patch,
-            info=loaded.info,
-        )
-
-    def _replies(self) -> Results:
-        """What can be measured without the weights."""
-        from declutch.evaluation.checking import check_evaluation, split_suites
-        from declutch.evaluation.evaluate import evaluate_engine
-        from declutch.evaluation.guarding import check_guard_names
+        from declutch.evaluating.plan import make_plan
 
         name = self.engine.engine
+        if name != "server" and (self.engine.url or self.engine.api_key_env):
+            raise SettingsError("--url and --api-key-env are for --engine server.")
+        if name == "transformers":
+            return self._with_weights(make_plan(self.evaluation))
         if self.patch is not None:
             raise SettingsError(
                 f"--patch needs the model's weights, and --engine {name} does not show them. Write "
                 f"a patched checkpoint first: declutch apply MODEL {self.patch} -o DIR, and "
                 "evaluate that."
             )
-        chosen = evaluate_settings(self.evaluation)
-        references, tasks = split_suites(chosen.suite, self.capability)
-        if tasks or self.dependence:
-            flag = "--capability" if tasks else "--dependence"
-            raise SettingsError(
-                f"{flag} needs the model's weights, and --engine {name} does not show them. "
-                "Measure it with --engine transformers, into a folder of its own."
-            )
-        asked = check_evaluation(references, chosen.judge, limit=chosen.limit)
-        measured = replace(asked.suite, pairs={}, passages=())
-        check_guard_names(self.guards, asked._replace(suite=measured))
-        engine, record = self._server() if name == "server" else self._vllm()
+        return self._replies_alone(make_plan(self.evaluation, weights=False))
+
+    def _with_weights(self, plan: Plan) -> Results:
+        from declutch.evaluating.checking import check_guard_names
+        from declutch.evaluating.evaluate import evaluate
+        from declutch.models.loading import load_model
+
+        check_guard_names(self.guards, plan)
+        loaded = load_model(self.model, self.load)
+        return evaluate(
+            loaded.model,
+            loaded.tokenizer,
+            plan.suite,
+            judges=plan.judges,
+            settings=plan.settings,
+            out=self.output,
+            patch=self.patch,
+            model_info=loaded.info,
+        )
+
+    def _replies_alone(self, plan: Plan) -> Results:
+        """What can be measured without the weights."""
+        from declutch.evaluating.checking import check_guard_names
+        from declutch.evaluating.evaluate import evaluate_engine
+
+        check_guard_names(self.guards, replace(plan, suite=plan.suite.prompts_alone()))
+        engine, record = self._server() if self.engine.engine == "server" else self._vllm()
         return evaluate_engine(
             engine,
-            chosen.suite,
+            plan.suite,
             model=record,
-            judges=chosen.judge,
+            judges=plan.judges,
+            settings=plan.settings,
             out=self.output,
-            limit=chosen.limit,
-            seed=self.decoding.seed,
         )
 
     def _server(self) -> tuple[ReplyEngine, ModelRecord | str]:
-        from declutch.evaluation.engines import ServerEngine
-        from declutch.evaluation.openai_client import OpenAIClient
+        from declutch.evaluating.plan import decoding_from
+        from declutch.replies.openai_client import OpenAIClient
+        from declutch.replies.served_engines import ServerEngine
 
         if not self.engine.url:
             raise SettingsError(
@@ -132,12 +107,13 @@ class Request:
             timeout=self.engine.timeout,
             concurrency=self.engine.concurrency,
         )
-        return ServerEngine(client, self._decoding()), self.model
+        return ServerEngine(client, decoding_from(self.evaluation)), self.model
 
     def _vllm(self) -> tuple[ReplyEngine, ModelRecord | str]:
-        from declutch.evaluation.engines import VllmEngine
-        from declutch.evaluation.evaluate import NOT_READ
-        from declutch.evaluation.results import ModelRecord
+        from declutch.comparing.results import ModelRecord
+        from declutch.evaluating.evaluate import NOT_READ
+        from declutch.evaluating.plan import decoding_from
+        from declutch.replies.served_engines import VllmEngine
 
         load = self.load
         if load.device or load.device_map:
@@ -148,7 +124,7 @@ class Request:
         dtype = "auto" if load.dtype == "checkpoint" else load.dtype
         engine = VllmEngine(
             self.model,
-            self._decoding(),
+            decoding_from(self.evaluation),
             dtype=dtype,
             revision=load.revision,
             trust_remote_code=load.trust_remote_code,
@@ -157,16 +133,3 @@ class Request:
             id=self.model, revision=load.revision, fingerprint=NOT_READ, dtype=dtype
         )
         return engine, record
-
-    def _decoding(self) -> Decoding:
-        from declutch.evaluation.decoding import decoding_of
-
-        flags = self.decoding
-        changes: dict[str, Any] = {
-            "prompt_format": flags.prompt_format,
-            "temperature": flags.temperature,
-            "top_p": flags.top_p,
-            "max_new_tokens": self.evaluation.max_new_tokens,
-            "seed": flags.seed,
-        }
-        return decoding_of(flags.preset, **changes)

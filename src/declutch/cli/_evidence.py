@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from declutch.cli.printing import print_json
 from declutch.reporting import formats
 from declutch.reporting.tables import NamedNumbers
-from declutch.reporting.values import Metric, Row
 from declutch.terminal import Terminal
 
 if TYPE_CHECKING:
-    from declutch.evaluation.compare import Comparison, ComparisonRow
-    from declutch.evaluation.results import GuardRecord, Results
-    from declutch.evaluation.wording import WordingRow
-
-# What a change is about; kinds of replies and layers would only make the table longer.
-_TESTED_GROUPS = ("awareness", "over_refusal", "margin", "perplexity", "capability")
+    from declutch.comparing.comparison import Comparison, ComparisonRow, MeasureTable
+    from declutch.comparing.results import CheckRecord, Results
 
 
 def print_evaluation(
@@ -39,9 +34,9 @@ def print_evaluation(
 
     console = Terminal()
     if comparison is None:
-        console.print(results_table([Metric.of(metric) for metric in results.metrics]))
+        console.print(results_table(results))
         _print_notes(console, results.settings.get("notes") or ())
-        _print_guards(console, results.guards)
+        print_checks(console, results.guards)
     else:
         print_comparison(comparison, as_json=False)
     console.print(f"Results: {out}", soft_wrap=True)
@@ -49,38 +44,30 @@ def print_evaluation(
 
 def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
     """The table before and after, the tests, what it means, and what a reader must know."""
-    from declutch.reporting.console import comparison_table, verdict_text
-    from declutch.reporting.verdict import verdict
+    from declutch.reporting.conclusion import conclusion
+    from declutch.reporting.console import comparison_table, conclusion_text
 
     if as_json:
         print_json(comparison.as_json())
         return
-    rows = tuple(Row.of(row) for row in comparison.rows)
     console = Terminal()
-    console.print(comparison_table(rows))
-    tested = [row for row in comparison.rows if row.test and row.before.group in _TESTED_GROUPS]
+    console.print(comparison_table(comparison.rows))
+    # What a change is about; explanations would only make the table longer.
+    tested = [row for row in comparison.rows if row.test and row.measure.role != "explanation"]
     if tested:
         console.print(_tests(tested))
-    if comparison.wording:
-        console.print(_wording(comparison.wording))
-    console.print(verdict_text(verdict(rows)))
+    for table in comparison.tables.values():
+        console.print(_table(table))
+    console.print(conclusion_text(conclusion(comparison.rows)))
     _print_notes(console, comparison.notes)
-    _print_guards(console, comparison.guards)
+    print_checks(console, comparison.checks)
 
 
-def _wording(rows: Sequence[WordingRow]) -> NamedNumbers:
-    """The phrases whose use changed most, times in 1,000 words."""
-    table = NamedNumbers(
-        "Phrases found to shift", "Before", "After", "per 1,000 words, 95 %", "p Holm"
-    )
-    for row in rows:
-        table.row(
-            f"{row.dimension}: {row.phrase}",
-            f"{row.before} ({row.before_replies} replies)",
-            f"{row.after} ({row.after_replies} replies)",
-            f"{row.low:+.1f} to {row.high:+.1f}",
-            formats.p_value(row.p_holm),
-        )
+def _table(found: MeasureTable) -> NamedNumbers:
+    """What a measure has to show beside its metrics."""
+    table = NamedNumbers(found.title, *found.columns[1:])
+    for name, *cells in found.rows:
+        table.row(name, *cells)
     return table
 
 
@@ -94,7 +81,7 @@ def _tests(rows: Sequence[ComparisonRow]) -> NamedNumbers:
     )  # fmt: skip
     for row in rows:
         table.row(
-            _in_words(row.before),
+            f"{row.measure.title} {row.metric.label}".replace(" · ", " "),
             f"{row.n_pairs:,}",
             _count(row.gained),
             _count(row.lost),
@@ -106,11 +93,6 @@ def _tests(rows: Sequence[ComparisonRow]) -> NamedNumbers:
     return table
 
 
-def _in_words(metric: Any) -> str:
-    shown = Metric.of(metric)
-    return f"{shown.group_title} {shown.label}".replace(" · ", " ")
-
-
 def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
@@ -120,15 +102,15 @@ def _print_notes(console: Terminal, notes: Sequence[str]) -> None:
         console.print(f"Note: {note}")
 
 
-def _print_guards(console: Terminal, guards: Sequence[GuardRecord]) -> None:
+def print_checks(console: Terminal, checks: Sequence[CheckRecord]) -> None:
     """A row for each guard and metric: whether it held, and why."""
-    if not guards:
+    if not checks:
         return
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column(f"Guard ({guards[0].mode})", overflow="fold", ratio=2)
+    table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column(f"Guard ({checks[0].mode})", overflow="fold", ratio=2)
     table.add_column("", no_wrap=True)
     table.add_column("Reason", overflow="fold", ratio=3)
-    for guard in guards:
+    for guard in checks:
         outcome = Text("held", "green") if guard.held else Text("failed", "bold red")
         what = Text(guard.guard).append(f"\n  {guard.metric}".replace("/", " "), "dim")
         table.add_row(what, outcome, Text(guard.reason))

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli._convert import model_options
-from declutch.cli.options import A_PATH, SELECTION, ModelArgument, ModelFlags, Out, OutputFlags
+from declutch.cli.options import A_PATH, ModelArgument, Out, OutputFlags
 from declutch.ranges import Scale
+from declutch.settings import SELECTION, ModelSettings
 
 
 def apply(
@@ -22,7 +22,7 @@ def apply(
         Scale | None,
         Parameter(group=SELECTION, help="In place of the patch's own scale."),
     ] = None,
-    load: ModelFlags = ModelFlags(dtype="checkpoint"),
+    load: ModelSettings = ModelSettings(dtype="checkpoint"),
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Write a patched checkpoint, and read back from disk that every patched weight is there.
@@ -39,6 +39,6 @@ def apply(
     chosen = Patch.load(patch)
     if scale is not None:
         chosen = chosen.scaled(scale)
-    loaded = load_model(model, model_options(load))
+    loaded = load_model(model, load)
     checked = write_checkpoint(loaded, chosen, output, "patched", dtype=load.dtype)
     print_checkpoint(output, checked, "patched", as_json=say.json)

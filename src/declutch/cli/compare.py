@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import A_PATH, EVALUATION, GuardFlags, OutputFlags
+from declutch.cli.options import A_PATH, OutputFlags, OwnMeasures
 from declutch.ranges import Seed
+from declutch.settings import EVALUATION, CheckSettings
 
 
 def compare(
@@ -17,7 +18,8 @@ def compare(
     /,
     *,
     seed: Annotated[Seed, Parameter(group=EVALUATION, help="Of the paired bootstrap.")] = 0,
-    guards: GuardFlags = GuardFlags(),
+    measure: OwnMeasures = (),
+    guards: CheckSettings = CheckSettings(),
     say: OutputFlags = OutputFlags(),
 ) -> int:
     """Compare two evaluations of the same suite, with paired tests on each metric.
@@ -27,12 +29,12 @@ def compare(
     """
     say.start()
     from declutch.cli._evidence import print_comparison
-    from declutch.evaluation.compare import compare as compare_results
-    from declutch.evaluation.guarding import guard_comparison, prepare_guards
+    from declutch.evaluating.checking import guard_comparison, prepare_guards
+    from declutch.evaluating.compare import compare as compare_results
 
     asked = prepare_guards(guards.guard, before)
     comparison = guard_comparison(
-        compare_results(before, after, seed=seed), asked, guards.guard_mode
+        compare_results(before, after, seed=seed, measures=measure), asked, guards.guard_mode
     )
     print_comparison(comparison, as_json=say.json)
-    return int(any(not guard.held for guard in comparison.guards))
+    return int(any(not check.held for check in comparison.checks))

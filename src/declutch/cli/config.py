@@ -39,7 +39,9 @@ def take_config(app: App, tokens: list[str]) -> list[str]:
     app.config = (
         ()
         if path is None
-        else (Dict(read_config(expanded(path)), source=path, use_commands_as_keys=False),)
+        # Under the command's name, since at the top cyclopts takes no option for one that is
+        # called like a command (judge).
+        else (Dict({"".join(rest[:1]): read_config(expanded(path))}, source=path),)
     )
     return rest
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import A_PATH, OUTPUT, OutputFlags
+from declutch.cli.options import A_PATH, OutputFlags
+from declutch.settings import OUTPUT
 
 
 def demo(
@@ -20,7 +21,7 @@ def demo(
     """Run everything on SmolLM2-135M-Instruct and bundled data, offline, in a few minutes."""
     say.start()
     from declutch.cli.printing import print_run
-    from declutch.pipeline import demo_settings
     from declutch.pipeline import run as run_pipeline
+    from declutch.settings import demo_settings
 
-    print_run(run_pipeline(demo_settings(), output), output, as_json=say.json)
+    print_run(run_pipeline(demo_settings(), out=output), output, as_json=say.json)

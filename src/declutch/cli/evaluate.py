@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import (
-    A_PATH,
-    EVALUATION,
-    GUARDS,
-    DecodingFlags,
-    EngineFlags,
-    EvaluateFlags,
-    GuardFlags,
-    ModelArgument,
-    ModelFlags,
-    Out,
-    OutputFlags,
-)
-from declutch.ranges import Count
+from declutch.cli.options import A_PATH, EngineFlags, ModelArgument, Out, OutputFlags
+from declutch.settings import EVALUATION, GUARDS, CheckSettings, EvaluateSettings, ModelSettings
 
 
 def evaluate(
@@ -33,38 +21,15 @@ def evaluate(
         A_PATH,
         Parameter(group=EVALUATION, help="Folder of a patch, applied in memory for the time."),
     ] = None,
-    evaluation: EvaluateFlags = EvaluateFlags(),
-    decoding: DecodingFlags = DecodingFlags(),
-    capability: Annotated[
-        tuple[str, ...],
-        Parameter(
-            group=EVALUATION,
-            negative="",
-            consume_multiple=False,
-            help="A capability task, as hellaswag, or paper-capability for the paper's nine; "
-            "repeatable.",
-        ),
-    ] = (),
-    capability_limit: Annotated[
-        Count | None,
-        Parameter(group=EVALUATION, help="Items of each task [default: as --limit]."),
-    ] = None,
-    dependence: Annotated[
-        Literal["order", "length", "seeded"] | None,
-        Parameter(
-            group=EVALUATION,
-            help="Measure the dependence of two dimensions' representations by layer, with "
-            "prompts paired in this way.",
-        ),
-    ] = None,
+    evaluation: EvaluateSettings = EvaluateSettings(),
     engine: EngineFlags = EngineFlags(),
     baseline: Annotated[
         Path | None,
         A_PATH,
         Parameter(group=GUARDS, help="Results that guards compare with, and the comparison shown."),
     ] = None,
-    guards: GuardFlags = GuardFlags(),
-    load: ModelFlags = ModelFlags(),
+    checks: CheckSettings = CheckSettings(),
+    load: ModelSettings = ModelSettings(),
     say: OutputFlags = OutputFlags(),
 ) -> int:
     """Evaluate a model: awareness, over-refusal, preference margin, perplexity, capability.
@@ -73,26 +38,14 @@ def evaluate(
     not hold.
     """
     say.start()
-    from declutch.cli._evaluating import Request
+    from declutch.cli._evaluating import EvaluateJob
     from declutch.cli._evidence import print_evaluation
-    from declutch.evaluation.guarding import guard_results, prepare_guards
+    from declutch.evaluating.checking import guard_results, prepare_guards
 
-    asked = prepare_guards(guards.guard, baseline)
-    request = Request(
-        model=model,
-        output=output,
-        patch=patch,
-        evaluation=evaluation,
-        decoding=decoding,
-        capability=capability,
-        capability_limit=capability_limit,
-        dependence=dependence,
-        engine=engine,
-        load=load,
-        guards=asked,
-    )
+    asked = prepare_guards(checks.guard, baseline)
+    job = EvaluateJob(model, output, patch, evaluation, engine, load, asked)
     results, comparison = guard_results(
-        request.run(), output, asked, baseline, guards.guard_mode, decoding.seed
+        job.run(), output, asked, baseline, checks.guard_mode, evaluation.seed, evaluation.measure
     )
     print_evaluation(results, comparison, output, as_json=say.json)
     return int(any(not guard.held for guard in results.guards))

@@ -6,18 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli._convert import model_options
-from declutch.cli.options import (
-    DATA,
-    SELECTION,
-    Data,
-    EncodingFlags,
-    ModelArgument,
-    ModelFlags,
-    OutputFlags,
-    named_sources,
-)
+from declutch.cli.options import Data, ModelArgument, OutputFlags, named_sources
 from declutch.ranges import CountOrZero, Share
+from declutch.settings import DATA, SELECTION, EncodingSettings, ModelSettings
 
 
 def inspect(
@@ -29,8 +20,8 @@ def inspect(
     show: Annotated[
         CountOrZero, Parameter(group=DATA, help="Examples to show of each dimension.")
     ] = 2,
-    load: ModelFlags = ModelFlags(),
-    encoding: EncodingFlags = EncodingFlags(),
+    load: ModelSettings = ModelSettings(),
+    encoding: EncodingSettings = EncodingSettings(),
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Show weight matrices, tokens with the loss mask, and an estimate of memory and time."""
@@ -42,14 +33,9 @@ def inspect(
 
     found = inspect_model(
         model,
-        model_options(load),
+        load,
         sources,
-        target_modules=encoding.target_modules,
-        prompt_format=encoding.prompt_format,
-        max_length=encoding.max_length,
-        num_samples=encoding.num_samples,
-        allow_fewer=encoding.allow_fewer,
-        seed=encoding.seed,
+        settings=encoding,
         ratio=ratio,
         show=show,
     )

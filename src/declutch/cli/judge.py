@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from declutch.cli.options import A_PATH, DATA, OUTPUT, OutputFlags, named_sources
+from declutch.cli.options import A_PATH, OutputFlags, named_sources
 from declutch.errors import SettingsError
 from declutch.files import expanded
 from declutch.ranges import Folds, Seed
+from declutch.settings import DATA, OUTPUT, repeated
 
 if TYPE_CHECKING:
-    from declutch.evaluation.judges.labels import LabelledSet
+    from declutch.judges.labels import LabelledSet
 
 judge = App(
     name="judge",
@@ -24,12 +25,7 @@ judge = App(
 
 Labelled = Annotated[
     list[str],
-    Parameter(
-        group=DATA,
-        negative="",
-        consume_multiple=False,
-        help="NAME=SOURCE of replies with this label, for the dimension NAME; repeatable.",
-    ),
+    repeated(DATA, "NAME=SOURCE of replies with this label, for the dimension NAME; repeatable."),
 ]
 
 
@@ -59,8 +55,8 @@ def fit(
     """
     say.start()
     from declutch.cli.printing import print_json
-    from declutch.evaluation.judges.fitting import fit_judge
-    from declutch.evaluation.judges.sentence_vectors import SentenceEncoder
+    from declutch.judges.fitting import fit_judge
+    from declutch.judges.sentence_vectors import SentenceEncoder
     from declutch.reporting.judges import print_fitted
 
     good, bad = named_sources(aware, "--aware"), named_sources(unaware, "--unaware")
@@ -89,13 +85,11 @@ def check(
     *,
     labels: Annotated[
         tuple[str, ...],
-        Parameter(
-            group=DATA,
-            negative="",
-            consume_multiple=False,
-            show_default=False,
-            help="NAME=FILE: labels of your own for the dimension NAME, with the columns prompt, "
+        repeated(
+            DATA,
+            "NAME=FILE: labels of your own for the dimension NAME, with the columns prompt, "
             "reply and aware (yes or no); repeatable [default: PyRIT's labelled replies].",
+            show_default=False,
         ),
     ] = (),
     pyrit: Annotated[
@@ -111,8 +105,8 @@ def check(
     """Measure a judge against people's labels: accuracy, precision and recall of «aware»."""
     say.start()
     from declutch.cli.printing import print_json
-    from declutch.evaluation.judges import get_judge
-    from declutch.evaluation.judges.check import check_judge
+    from declutch.judges import get_judge
+    from declutch.judges.check import check_judge
     from declutch.reporting.judges import print_checked
 
     chosen = get_judge(name)
@@ -124,7 +118,7 @@ def check(
 
 
 def _labelled(labels: Sequence[str], pyrit: Path | None) -> list[LabelledSet]:
-    from declutch.evaluation.judges.labels import pyrit_labels, read_labels
+    from declutch.judges.labels import pyrit_labels, read_labels
 
     own = [
         read_labels(dimension, expanded(path))

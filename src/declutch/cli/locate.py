@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli._convert import locate_settings
-from declutch.cli.options import A_PATH, OUTPUT, SELECTION, LocateFlags, Out, OutputFlags
+from declutch.cli.options import A_PATH, Out, OutputFlags
 from declutch.ranges import Seed
+from declutch.settings import OUTPUT, SELECTION, LocateSettings, repeated
 
 
 def locate(
     scores: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch score» wrote.")],
     /,
     *,
-    couple: Annotated[
-        list[str],
-        Parameter(
-            group=SELECTION,
-            negative="",
-            consume_multiple=False,
-            help="A coupled dimension; give two or more.",
-        ),
-    ],
+    couple: Annotated[list[str], repeated(SELECTION, "A coupled dimension; give two or more.")],
     exclude: Annotated[
-        list[str],
-        Parameter(
-            group=SELECTION,
-            negative="",
-            consume_multiple=False,
-            help="A dimension whose important neurons are left alone.",
-        ),
+        list[str], repeated(SELECTION, "A dimension whose important neurons are left alone.")
     ] = [],  # noqa: B006 (read only)
     output: Out,
     target_modules: Annotated[
@@ -44,7 +29,7 @@ def locate(
     overwrite: Annotated[
         bool, Parameter(group=OUTPUT, negative="", help="Write over another patch.")
     ] = False,
-    selection: LocateFlags = LocateFlags(),
+    selection: LocateSettings = LocateSettings(),
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Choose neurons from the shortlists and write the patch that suppresses them."""
@@ -57,9 +42,9 @@ def locate(
         Scores.load(scores),
         couple,
         exclude,
+        settings=selection,
         target_modules=target_modules,
         seed=seed,
-        **asdict(locate_settings(selection)),
     )
     patch.save(output, overwrite=overwrite)
     print_patch(patch, output, as_json=say.json)

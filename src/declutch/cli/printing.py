@@ -21,30 +21,25 @@ def print_json(value: Any) -> None:
 
 def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
     """The table before and after, what it means, and where everything is."""
-    from declutch.reporting.console import comparison_table, verdict_text
+    from declutch.cli._evidence import print_checks
+    from declutch.reporting.console import comparison_table, conclusion_text
 
     if as_json:
-        comparison = _comparison(out)
         print_json(
             {
-                "verdict": {"outcome": paths.verdict.outcome, "text": paths.verdict.text},
-                "comparison": comparison,
+                "verdict": {"outcome": paths.conclusion.outcome, "text": paths.conclusion.text},
+                "comparison": paths.input.comparison.as_json(),
                 "files": {name: str(path) for name, path in _files(paths, out)},
             }
         )
         return
     console = Terminal()
     console.print(comparison_table(paths.input.rows))
-    console.print(verdict_text(paths.verdict))
+    console.print(conclusion_text(paths.conclusion))
+    print_checks(console, paths.input.comparison.checks)
     console.print()
     for name, path in _files(paths, out):
         console.print(f"{name:<25}{path}", soft_wrap=True)
-
-
-def _comparison(out: Path) -> dict[str, Any]:
-    from declutch.evaluation.compare import compare
-
-    return compare(out / "before", out / "after").as_json()
 
 
 def _files(paths: ReportPaths, out: Path) -> list[tuple[str, Path]]:

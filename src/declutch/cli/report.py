@@ -7,13 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli.options import A_PATH, OutputFlags
+from declutch.cli.options import A_PATH, OutputFlags, OwnMeasures
 
 
 def report(
     folder: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch run» wrote.")],
     /,
     *,
+    measure: OwnMeasures = (),
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Write report.html, figures and the model card from what a run left on disk."""
@@ -21,4 +22,4 @@ def report(
     from declutch.cli.printing import print_run
     from declutch.reporting.report import write_report
 
-    print_run(write_report(folder), folder, as_json=say.json)
+    print_run(write_report(folder, measures=measure), folder, as_json=say.json)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from declutch.cli._convert import model_options
-from declutch.cli.options import A_PATH, ModelArgument, ModelFlags, Out, OutputFlags
+from declutch.cli.options import A_PATH, ModelArgument, Out, OutputFlags
+from declutch.settings import ModelSettings
 
 
 def revert(
@@ -17,7 +17,7 @@ def revert(
     /,
     *,
     output: Out,
-    load: ModelFlags = ModelFlags(dtype="checkpoint"),
+    load: ModelSettings = ModelSettings(dtype="checkpoint"),
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Write the original checkpoint back: the same bits, proven by the model's fingerprint."""
@@ -28,6 +28,6 @@ def revert(
     from declutch.patching import Patch
 
     chosen = Patch.load(patch)
-    loaded = load_model(model, model_options(load))
+    loaded = load_model(model, load)
     checked = write_checkpoint(loaded, chosen, output, "original", dtype=load.dtype)
     print_checkpoint(output, checked, "original", as_json=say.json)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from declutch.cli._convert import (
-    evaluate_settings,
-    locate_settings,
-    memory_bytes,
-    model_options,
-    score_settings,
-)
 from declutch.cli.options import (
     CheckpointInterval,
     Couple,
-    EvaluateFlags,
     Exclude,
-    LocateFlags,
     MemoryLimit,
     ModelArgument,
-    ModelFlags,
     Out,
     OutputFlags,
-    ScoreFlags,
+    memory_bytes,
     named_sources,
+)
+from declutch.settings import (
+    CheckSettings,
+    JudgingSettings,
+    LocateSettings,
+    ModelSettings,
+    RunSettings,
+    ScoreSettings,
 )
 
 
@@ -34,35 +32,38 @@ def run(
     output: Out,
     memory_limit: MemoryLimit = None,
     checkpoint_interval: CheckpointInterval = 300.0,
-    load: ModelFlags = ModelFlags(),
-    scoring: ScoreFlags = ScoreFlags(),
-    selection: LocateFlags = LocateFlags(),
-    evaluation: EvaluateFlags = EvaluateFlags(),
+    load: ModelSettings = ModelSettings(),
+    scoring: ScoreSettings = ScoreSettings(),
+    selection: LocateSettings = LocateSettings(),
+    judging: JudgingSettings = JudgingSettings(),
+    checks: CheckSettings = CheckSettings(),
     say: OutputFlags = OutputFlags(),
-) -> None:
+) -> int:
     """Score, locate, evaluate, apply, evaluate again, and report.
 
     OUT gets scores, patch, model (the patched checkpoint), before, after, report.html and
-    figures. The same command on the same OUT goes on where it stopped.
+    figures. The same command on the same OUT goes on where it stopped. Guards compare with the
+    model as it was; exits with 1 where one does not hold.
     """
     say.start()
     from declutch.cli.printing import print_run
-    from declutch.pipeline import RunSettings
     from declutch.pipeline import run as run_pipeline
 
     settings = RunSettings(
         model=model,
         couple=named_sources(couple, "--couple"),
         exclude=named_sources(exclude, "--exclude"),
-        model_options=model_options(load),
-        score=score_settings(scoring),
-        locate=locate_settings(selection),
-        evaluate=evaluate_settings(evaluation),
+        load=load,
+        score=scoring,
+        locate=selection,
+        judging=judging,
+        checks=checks,
     )
     paths = run_pipeline(
         settings,
-        output,
+        out=output,
         memory_limit=memory_bytes(memory_limit),
         checkpoint_interval=checkpoint_interval,
     )
     print_run(paths, output, as_json=say.json)
+    return int(any(not check.held for check in paths.input.comparison.checks))

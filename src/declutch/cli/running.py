@@ -20,6 +20,7 @@ from cyclopts import App, CycloptsError
 from declutch.cli.config import take_config
 from declutch.errors import DeclutchError, SettingsError
 from declutch.ranges import check_value
+from declutch.registry import fault_of_others
 from declutch.terminal import visible
 
 DONE, WRONG_INPUT, OWN_FAULT = 0, 2, 3
@@ -69,6 +70,8 @@ def run_command(app: App, tokens: list[str]) -> int:
             return _complain(
                 tokens, f"A tensor file could not be read or written ({error}). Check the disk."
             )
+        if theirs := fault_of_others(error):
+            return _complain(tokens, f"{theirs[0].upper()}{theirs[1:]}")
         what = f"{type(error).__name__}: {error}"[:500]
         return _complain(tokens, f"internal error: {what}. {_REPORT}", OWN_FAULT)
     return outcome if isinstance(outcome, int) else DONE

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from declutch.cli._convert import memory_bytes, model_options, score_settings
 from declutch.cli.options import (
     CheckpointInterval,
     Data,
     MemoryLimit,
     ModelArgument,
-    ModelFlags,
     Out,
     OutputFlags,
-    ScoreFlags,
+    memory_bytes,
     named_sources,
 )
+from declutch.settings import ModelSettings, ScoreSettings
 
 
 def score(
@@ -26,8 +25,8 @@ def score(
     output: Out,
     memory_limit: MemoryLimit = None,
     checkpoint_interval: CheckpointInterval = 300.0,
-    load: ModelFlags = ModelFlags(),
-    scoring: ScoreFlags = ScoreFlags(),
+    load: ModelSettings = ModelSettings(),
+    scoring: ScoreSettings = ScoreSettings(),
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Score every targeted weight on each dimension, and keep the highest of each matrix.
@@ -45,15 +44,14 @@ def score(
 
     parsed = {name: Source.parse(source) for name, source in sources.items()}
     with session() as team:
-        options = model_options(load)
         if team.device and not (load.device or load.device_map):
-            options = replace(options, device=str(team.device))
-        loaded = load_model(model, options)
+            load = replace(load, device=str(team.device))
+        loaded = load_model(model, load)
         scores = score_model(
             loaded.model,
             loaded.tokenizer,
             parsed,
-            settings=score_settings(scoring),
+            settings=scoring,
             memory_limit=memory_bytes(memory_limit),
             checkpoint_interval=checkpoint_interval,
             out=output,

@@ -15,21 +15,20 @@ Formats (``--prompt-format``):
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
 from declutch.files import sha256_json
+from declutch.progress import log
+from declutch.settings import PromptFormat as PromptFormat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
-log = logging.getLogger("declutch")
 # What a template that writes the day's date gets to write: with the real one the same data would
 # be other tokens tomorrow, and a model before and after would not see the same prompts.
 TEMPLATE_DATE = datetime(2026, 1, 1)
@@ -319,32 +318,55 @@ def encode_all(
     Raises:
         DataError: no example is left, or some are lost without ``allow_fewer``.
     """
+    none = (
+        f"None of the {len(examples)} examples of {name or 'the data'} can be used. The first: "
+        "{reason}"
+    )
+    groups = [[example] for example in examples]
+    return encode_groups(encoder, groups, name, "examples", none, allow_fewer=allow_fewer)
+
+
+def encode_groups(
+    encoder: Encoder,
+    groups: Sequence[Sequence[Example]],
+    name: str,
+    what: str,
+    none: str,
+    *,
+    allow_fewer: bool,
+) -> EncodedDimension:
+    """Encode groups of examples, each of which is used whole or not at all.
+
+    Args:
+        what: what a group is called, in the plural.
+        none: what to say where none is left; ``{reason}`` is what is wrong with the first.
+
+    Raises:
+        DataError: none is left, or some are lost without ``allow_fewer``.
+    """
     encoded: list[EncodedExample] = []
-    too_long: list[str] = []
+    lost: list[str] = []
     reason = ""
-    for number, example in enumerate(examples, start=1):
+    for number, group in enumerate(groups, start=1):
         try:
-            encoded.append(encoder.encode(example))
+            encoded += [encoder.encode(example) for example in group]
         except DataError as error:
             log.debug("%s", error)
             reason = reason or str(error)
-            too_long.append(example.id or f"#{number}")
+            lost.append(group[0].id or f"#{number}")
     if not encoded:
-        raise DataError(
-            f"None of the {len(examples)} examples of {name or 'the data'} can be used. The first: "
-            f"{reason or 'there is none.'}"
-        )
-    tell_losses(name, "examples", len(examples), too_long, reason, allow_fewer=allow_fewer)
+        raise DataError(none.replace("{reason}", reason or "there is none."))
+    _tell_losses(name, what, len(groups), lost, reason, allow_fewer=allow_fewer)
     truncated = sum(example.truncated for example in encoded)
     if truncated:
         log.warning(
             "%s: the end of %d of %d responses was cut at %d tokens (--max-length)",
-            name, truncated, len(examples), encoder.max_length,
+            name, truncated, sum(map(len, groups)), encoder.max_length,
         )  # fmt: skip
-    return EncodedDimension(tuple(encoded), truncated, tuple(too_long))
+    return EncodedDimension(tuple(encoded), truncated, tuple(lost))
 
 
-def tell_losses(
+def _tell_losses(
     name: str, what: str, count: int, lost: Sequence[str], reason: str, *, allow_fewer: bool
 ) -> None:
     """Say which of the examples, or pairs, were lost when they were encoded.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,11 @@ def read_hub(source: Source) -> Table:
         # and of fsspec through; none of them leaves anything half done.
         raise DataError(_explained(source, error)) from error
     folder = Path(source.name)
-    note = f"read from the folder {folder.absolute()}, not from the hub" if folder.is_dir() else ""
+    note = (
+        f"read from the folder {folder.absolute()}, not from the hub"
+        if os.path.isdir(folder)
+        else ""
+    )
     return table_of_dataset(dataset, f"{source.name} (split {source.split})", note)
 
 

@@ -13,9 +13,9 @@ from declutch.data.cells import quoted
 from declutch.data.columns import Cells, find_layout, read_cells
 from declutch.data.example import Example
 from declutch.data.filters import RowFilter
+from declutch.data.held import IN_MEMORY, Rows, is_rows, table_of_rows
 from declutch.data.load_report import LoadReport as LoadReport
 from declutch.data.load_report import Unfit, counted
-from declutch.data.memory import IN_MEMORY, Rows, is_rows, table_of_rows
 from declutch.data.reading import Table, read_file
 from declutch.data.sources import Source
 from declutch.data.turns import UnfitRow

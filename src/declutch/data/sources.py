@@ -14,7 +14,7 @@ from declutch.data import bundled
 from declutch.data.cells import as_list, shown
 from declutch.data.filters import Condition
 from declutch.errors import DataError
-from declutch.files import expanded
+from declutch.files import expanded, is_file
 
 ENDINGS: Final = (".csv", ".json", ".jsonl", ".ndjson", ".parquet")
 _FILES: Final = (*ENDINGS, *(f"{ending}.gz" for ending in ENDINGS if ending != ".parquet"))
@@ -294,7 +294,7 @@ def _split(text: str) -> tuple[str, str]:
     if text.startswith(("hub:", "bundled:")):
         path, _, query = text.partition("?")
         return path, query
-    if _is_file(text):
+    if is_file(expanded(text)):
         return text, ""
     for match in re.finditer(r"\?", text):
         head, tail = text[: match.start()], text[match.end() :]
@@ -308,16 +308,9 @@ def _split(text: str) -> tuple[str, str]:
 
 def _decoded(path: str) -> str:
     """A file's name with %3F and %25 read as «?» and «%», unless a file has the name as it is."""
-    if _is_file(path):
+    if is_file(expanded(path)):
         return path
     return re.sub(r"%(25|3F|3f)", lambda match: "%" if match[1] == "25" else "?", path)
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return expanded(path).is_file()
-    except (OSError, ValueError, RuntimeError):
-        return False
 
 
 def _unknown_ending(path: str) -> str:

@@ -39,9 +39,9 @@ class Table:
             )
 
     @classmethod
-    def of_rows(cls, name: str, rows: list[Any], note: str = "") -> Table:
+    def of_rows(cls, name: str, rows: list[Any]) -> Table:
         """A table of objects that need not all have the same columns."""
         columns: dict[str, None] = {}
         for row in rows:
             columns.update(dict.fromkeys(row))
-        return cls(name, tuple(columns), rows, len(rows), note)
+        return cls(name, tuple(columns), rows, len(rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from declutch.errors import ModelError
 from declutch.extras import require
 from declutch.files import atomic_path
+from declutch.packages import package_files
 
 log = logging.getLogger("declutch")
 
@@ -36,9 +36,8 @@ def demo_folder() -> Path:
     folder = cache_folder() / "SmolLM2-135M-Instruct"
     if (folder / "config.json").exists():
         return folder
-    # Found as a file, never imported: the package's own dependencies need not be there.
-    spec = importlib.util.find_spec(_PACKAGE)
-    files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+    package = package_files(_PACKAGE, "", "__init__.py")
+    files = sorted(package.glob("*.gguf")) if isinstance(package, Path) else []
     if not files:
         raise ModelError(
             "The demo model (SmolLM2-135M-Instruct, Apache-2.0, 98 MB) is not installed. Get it "

@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from declutch.errors import DeclutchError, ModelError, OutOfMemory
+from declutch.models.batches import is_out_of_memory
 from declutch.models.quiet import quiet_transformers
-
-_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
 @contextlib.contextmanager
@@ -41,7 +38,7 @@ def readable(
         # The Rust side of tokenizers panics on some files, with no ordinary exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        if _memory_ran_out(error):
+        if is_out_of_memory(error):
             raise OutOfMemory(
                 f"{reference} does not fit into memory. Load it in half precision (--dtype "
                 "checkpoint or bfloat16), over several GPUs (--device-map auto), or on a machine "
@@ -57,14 +54,6 @@ def readable(
         )
         stop = "" if text.endswith((".", "!", "?")) else "."
         raise ModelError(f"{text}{stop} {remedy or _remedy(reference, part, error)}") from error
-
-
-def _memory_ran_out(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        part in str(error).lower() for part in _NO_MEMORY
-    )
 
 
 def _remedy(reference: str, part: str, error: BaseException) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from torch import nn
 
 from declutch.models.fingerprint import fingerprint
@@ -30,13 +32,24 @@ class MatrixInfo(Record):
         return self.shape[0] * self.shape[1]
 
 
-def describe(model: nn.Module, identity: str | None = None) -> ModelInfo:
-    """Identify a model that is in memory."""
+# What the models of this process were loaded as: a config knows the folder they lay in at best.
+_LOADED_AS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def describe(model: nn.Module, identity: str | None = None, known: str | None = None) -> ModelInfo:
+    """Identify a model that is in memory.
+
+    Args:
+        identity: what it was loaded as; kept for as long as the model is.
+        known: its fingerprint, where it has been taken.
+    """
+    if identity is not None:
+        _LOADED_AS[model] = identity
     config = getattr(model, "config", None)
-    name = identity or getattr(config, "_name_or_path", "") or type(model).__name__
+    named = _LOADED_AS.get(model) or getattr(config, "_name_or_path", "")
     return ModelInfo(
-        id=name,
+        id=str(named or type(model).__name__),
         revision=getattr(config, "_commit_hash", None),
-        fingerprint=fingerprint(model),
+        fingerprint=known or fingerprint(model),
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
     )

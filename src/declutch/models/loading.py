@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,30 +28,8 @@ from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import refuse_unusable
 from declutch.models.stored import StoredCheckpoint, stored_checkpoint
 from declutch.models.vocabulary import fit_vocabulary
-
-log = logging.getLogger("declutch")
-
-DTYPES = ("auto", "checkpoint", "float32", "bfloat16", "float16")
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """How to load a model; names as in transformers.
-
-    Attributes:
-        dtype: ``auto`` is the checkpoint's own on a GPU and float32 on a CPU, where half
-            precision is slow; ``checkpoint`` is always its own.
-        device: ``cpu``, ``cuda``, ``cuda:1``; by default a GPU if there is one.
-        device_map: ``auto`` and the like, for a model larger than one device.
-        revision: branch, tag or commit on the hub.
-        trust_remote_code: run code that comes with the model.
-    """
-
-    dtype: str = "auto"
-    device: str | None = None
-    device_map: str | None = None
-    revision: str | None = None
-    trust_remote_code: bool = False
+from declutch.progress import log
+from declutch.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -68,7 +45,7 @@ class LoadedModel:
     stored: StoredCheckpoint | None = None
 
 
-def load_model(reference: str | Path, options: ModelOptions | None = None) -> LoadedModel:
+def load_model(reference: str | Path, options: ModelSettings | None = None) -> LoadedModel:
     """Load a model and its tokenizer.
 
     Args:
@@ -80,10 +57,8 @@ def load_model(reference: str | Path, options: ModelOptions | None = None) -> Lo
         SettingsError: an option is wrong.
         OutOfMemory: it does not fit.
     """
-    options = options or ModelOptions()
+    options = options or ModelSettings()
     reference = str(reference)
-    if options.dtype not in DTYPES:
-        raise SettingsError(f"--dtype «{options.dtype}» is unknown; give {', '.join(DTYPES)}.")
     if options.device and options.device_map:
         raise SettingsError("Give --device or --device-map, not both.")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -156,7 +131,7 @@ def _stored(where: str, arguments: Mapping[str, Any]) -> StoredCheckpoint | None
     return stored_checkpoint(where, arguments.get("revision"))
 
 
-def _locate(reference: str, options: ModelOptions) -> tuple[str, dict[str, Any]]:
+def _locate(reference: str, options: ModelSettings) -> tuple[str, dict[str, Any]]:
     arguments: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     path = Path(reference)
     if reference.endswith(".gguf"):
@@ -188,7 +163,7 @@ def _may_be_on_the_hub(reference: str) -> bool:
 
 
 def _dtype(
-    options: ModelOptions, device: str, stored: StoredCheckpoint | None
+    options: ModelSettings, device: str, stored: StoredCheckpoint | None
 ) -> torch.dtype | str:
     on_cpu = device == "cpu" and options.device_map in (None, "cpu")
     if options.dtype == "auto" and on_cpu:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from declutch.errors import MatrixNotFound, ModelError, SettingsError
 from declutch.models.identity import MatrixInfo
-from declutch.models.kinds import Kind, module_kinds, not_a_matrix, stacked_transposed
+from declutch.models.matrix_kinds import Kind, module_kinds, not_a_matrix, stacked_transposed
 from declutch.models.targets import target_filter
 
 _QUANTISED = re.compile(

@@ -7,7 +7,6 @@ examples or on its length. Most models are so; which are not can't be told from 
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from torch import Tensor, nn
 
 from declutch.errors import ModelError
 from declutch.models.forward import evaluation_mode, input_device, logits_at
-
-log = logging.getLogger("declutch")
+from declutch.progress import log
 
 # Tokens of the two pieces that are read: enough for every layer to mix them, and cheap.
 _SHORT, _LONG = 8, 16

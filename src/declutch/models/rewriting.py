@@ -9,7 +9,6 @@ value, that value is written.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,9 +26,9 @@ from transformers.core_model_loading import revert_weight_conversion
 from declutch.errors import ModelError
 from declutch.files import write_json
 from declutch.models.stored import StoredCheckpoint
+from declutch.progress import log
 
-log = logging.getLogger("declutch")
-
+_NAMED = 6  # groups of names that a message lists
 # What belongs to a model beside its weights: configuration, tokenizer, processors, code, licence.
 _COMPANIONS = (
     "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.spm", "*.py", "LICEN[CS]E*",
@@ -215,11 +214,11 @@ def _with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
     return changed
 
 
-def _grouped(names: Iterable[str], most: int = 6) -> str:
+def _grouped(names: Iterable[str]) -> str:
     """Names by their first parts, with counts."""
     groups: Counter[str] = Counter()
     for name in names:
         parts = name.split(".")
         groups[".".join(parts[: 3 if parts[2:] and parts[2].isdigit() else 2])] += 1
-    shown = [f"{name} ({count})" for name, count in groups.most_common(most)]
-    return ", ".join([*shown, *(["..."] if len(groups) > most else [])])
+    shown = [f"{name} ({count})" for name, count in groups.most_common(_NAMED)]
+    return ", ".join([*shown, *(["..."] if len(groups) > _NAMED else [])])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from declutch.models.matrices import WeightMatrix, resolve
 from declutch.models.quiet import quiet_transformers
 from declutch.models.rewriting import by_stored_name, rewrite
 from declutch.models.stored import StoredCheckpoint
-
-log = logging.getLogger("declutch")
 
 
 def refuse_existing(folder: Path) -> None:

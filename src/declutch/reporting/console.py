@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,10 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from declutch.comparing.comparison import ComparisonRow
+from declutch.comparing.results import Metric, Results
 from declutch.reporting import formats
+from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.tables import NamedNumbers
-from declutch.reporting.values import Metric, PatchSummary, Row, grouped, layer_series
-from declutch.reporting.verdict import Verdict
+from declutch.reporting.values import PatchSummary, grouped, layer_series
 
 # Rows of the locate summary at most; more layers are put together.
 _LAYER_ROWS = 16
@@ -27,22 +29,19 @@ _OUTCOME = {
 }
 
 
-def comparison_table(rows: Sequence[Row], *, folded: bool = True) -> NamedNumbers:
+def comparison_table(rows: Sequence[ComparisonRow]) -> NamedNumbers:
     """Before and after, each with its interval on the line below.
 
-    Args:
-        folded: leave out single layers, of which there may be hundreds, and kinds of replies
-            that did not detectably change; say how many.
+    Left out are single layers, of which there may be hundreds, and kinds of replies that did not
+    detectably change; it says how many.
     """
     table = NamedNumbers("Measure", "Before", "After", "Change", "p")
     hidden = 0
     for members in grouped(rows).values():
-        series = {row.name for points in layer_series(members).values() for _, row in points}
-        left_out = [row for row in members if row.name in series or _unremarkable(row)]
-        shown = [row for row in members if not (folded and row in left_out)]
+        shown = _shown(members, _unremarkable)
         hidden += len(members) - len(shown)
         if shown:
-            table.section(members[0].metric.group_title)
+            table.section(members[0].measure.title)
         for row in shown:
             table.row(
                 _name(row),
@@ -60,27 +59,24 @@ def comparison_table(rows: Sequence[Row], *, folded: bool = True) -> NamedNumber
     return table
 
 
-def _unremarkable(row: Row) -> bool:
+def _unremarkable(row: ComparisonRow) -> bool:
     quiet = ("no change", "within noise")
-    return row.metric.group in ("reply_kinds", "wording") and row.reading in quiet
+    return row.measure.quiet and row.reading in quiet
 
 
-def results_table(metrics: Sequence[Metric], *, folded: bool = True) -> NamedNumbers:
-    """The metrics of one evaluation.
-
-    Args:
-        folded: leave out single layers and what was never counted; say how many.
-    """
+def results_table(results: Results) -> NamedNumbers:
+    """The metrics of one evaluation; single layers and what was never counted are left out."""
     table = NamedNumbers("Measure", "Value", "95 % interval")
     hidden = 0
-    for members in grouped([Row(metric.name, None, metric) for metric in metrics]).values():
-        series = {row.name for points in layer_series(members).values() for _, row in points}
-        shown = [
-            row for row in members if not (folded and (row.name in series or _never(row.metric)))
-        ]
+    rows = [
+        ComparisonRow(metric.name, metric, metric, measure=results.measure_of(metric))
+        for metric in results.metrics
+    ]
+    for members in grouped(rows).values():
+        shown = _shown(members, _never)
         hidden += len(members) - len(shown)
         if shown:
-            table.section(members[0].metric.group_title)
+            table.section(members[0].measure.title)
         for row in shown:
             table.row(_name(row), _value(row.after), formats.interval(row.after))
     if hidden:
@@ -91,8 +87,15 @@ def results_table(metrics: Sequence[Metric], *, folded: bool = True) -> NamedNum
     return table
 
 
-def _never(metric: Metric) -> bool:
-    return metric.group in ("reply_kinds", "wording") and metric.value == 0
+def _never(row: ComparisonRow) -> bool:
+    return row.measure.quiet and row.metric.value == 0
+
+
+def _shown(
+    members: Sequence[ComparisonRow], left_out: Callable[[ComparisonRow], bool]
+) -> list[ComparisonRow]:
+    series = {row.name for points in layer_series(members).values() for _, row in points}
+    return [row for row in members if row.name not in series and not left_out(row)]
 
 
 def locate_table(patch: PatchSummary) -> RenderableType:
@@ -130,12 +133,12 @@ def locate_table(patch: PatchSummary) -> RenderableType:
     return Group(head, table)
 
 
-def verdict_text(verdict: Verdict) -> RenderableType:
+def conclusion_text(said: Conclusion) -> RenderableType:
     """The plain sentences, the headline first."""
     parts: list[RenderableType] = [
-        Text(verdict.headline, f"bold {_OUTCOME.get(verdict.outcome, '')}".strip())
+        Text(said.headline, f"bold {_OUTCOME.get(said.outcome, '')}".strip())
     ]
-    parts += [Padding(Text(line), (0, 0, 0, 2)) for line in (*verdict.details, *verdict.caveats)]
+    parts += [Padding(Text(line), (0, 0, 0, 2)) for line in (*said.details, *said.caveats)]
     return Group(*parts)
 
 
@@ -148,7 +151,7 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _name(row: Row) -> str:
+def _name(row: ComparisonRow) -> str:
     return row.metric.label.replace(" · ", " ")
 
 
@@ -156,5 +159,5 @@ def _value(metric: Metric | None) -> str:
     return formats.value(metric).replace(" = ", " ")
 
 
-def _change(row: Row) -> str:
+def _change(row: ComparisonRow) -> str:
     return formats.difference(row).replace(" points", " pt")

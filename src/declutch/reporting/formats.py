@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from declutch.evaluation.enough import TOO_FEW
-from declutch.reporting.values import Metric, Row
+from declutch.comparing.comparison import ComparisonRow
+from declutch.comparing.enough import TOO_FEW
+from declutch.comparing.results import Metric
 
 MINUS = "\u2212"  # as wide as a plus sign, unlike the hyphen
 
@@ -78,7 +79,7 @@ def interval(metric: Metric | None) -> str:
     return f"{number(metric.low, places)} to {number(metric.high, places)}"
 
 
-def _difference_places(row: Row) -> tuple[float, int]:
+def _difference_places(row: ComparisonRow) -> tuple[float, int]:
     """Factor and places: shares differ in points."""
     if row.metric.kind == "proportion":
         return 100.0, 1
@@ -89,7 +90,7 @@ def _difference_places(row: Row) -> tuple[float, int]:
     return 1.0, places
 
 
-def difference(row: Row) -> str:
+def difference(row: ComparisonRow) -> str:
     """«+4.0 points» for shares, «+0.012» for the rest."""
     if row.difference is None:
         return "not compared"
@@ -98,7 +99,7 @@ def difference(row: Row) -> str:
     return f"{text} points" if row.metric.kind == "proportion" else text
 
 
-def difference_interval(row: Row) -> str:
+def difference_interval(row: ComparisonRow) -> str:
     """«−3.9 to +11.8»; empty where there is none."""
     if row.difference is None or row.low is None or row.high is None:
         return ""
@@ -106,7 +107,7 @@ def difference_interval(row: Row) -> str:
     return f"{signed(factor * row.low, places)} to {signed(factor * row.high, places)}"
 
 
-def change(row: Row) -> str:
+def change(row: ComparisonRow) -> str:
     """«18/100 before, 22/100 after; change +4.0 points (95 % interval −3.7 to +12.1)»."""
     text = f"{short_value(row.before)} before, {short_value(row.after)} after"
     if row.difference is None:

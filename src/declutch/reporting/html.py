@@ -8,16 +8,17 @@ from typing import Any
 
 import jinja2
 
-from declutch.reporting import formats, limits, replies
-from declutch.reporting.figures import Drawing
+from declutch.comparing.comparison import ComparisonRow
+from declutch.reporting import exchanges, formats, limits
+from declutch.reporting.conclusion import Conclusion
+from declutch.reporting.picture import Drawing
 from declutch.reporting.texts import commands, date_in_words, flatten
-from declutch.reporting.values import GROUP_NOTES, ReportInput, Row, grouped, layer_series
-from declutch.reporting.verdict import Verdict
+from declutch.reporting.values import ReportInput, grouped, layer_series
 
 _MARKS = {"better": "▲", "worse": "▼", "higher": "△", "lower": "▽"}
 
 
-def render(report: ReportInput, verdict: Verdict, drawings: tuple[Drawing, ...]) -> str:
+def render(report: ReportInput, said: Conclusion, drawings: tuple[Drawing, ...]) -> str:
     """The page as a string."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("declutch.reporting"),
@@ -28,20 +29,20 @@ def render(report: ReportInput, verdict: Verdict, drawings: tuple[Drawing, ...])
         lstrip_blocks=True,
     )
     environment.filters["nb"] = _unbroken
-    judge = replies.first_judge(report.replies)
+    judge = exchanges.first_judge(report.comparison.replies)
     return environment.get_template("report.html.j2").render(
         report=report,
         patch=report.patch,
-        verdict=verdict,
-        date=date_in_words(report.created),
-        tables=[_table(group, rows) for group, rows in grouped(report.rows).items()],
+        said=said,
+        date=date_in_words(report.comparison.after.created),
+        tables=[_table(rows) for rows in grouped(report.rows).values()],
         drawings=[(drawing, base64.b64encode(drawing.png).decode("ascii")) for drawing in drawings],
-        reply_rule=replies.rule(judge),
-        reply_sets=replies.choose(report.replies, judge),
+        reply_rule=exchanges.rule(judge),
+        reply_sets=exchanges.choose(report.comparison.replies, judge),
         limits=limits.limits(report),
         share=limits.share(report),
         formats=formats,
-        commands=commands(report.model_id, str(report.out / "patch")),
+        commands=commands(report.model.id, str(report.out / "patch")),
         settings={step: list(flatten(values)) for step, values in report.settings.items()},
     )
 
@@ -51,18 +52,18 @@ def _unbroken(text: str) -> str:
     return re.sub(r" (?=%)|(?<=\b[pn]) (?=[=<])|(?<=\b[pn] [=<]) ", "\u00a0", text)
 
 
-def _table(group: str, rows: list[Row]) -> dict[str, Any]:
+def _table(rows: list[ComparisonRow]) -> dict[str, Any]:
     series = {row.name for points in layer_series(rows).values() for _, row in points}
     return {
-        "title": rows[0].metric.group_title,
-        "note": GROUP_NOTES.get(group, ""),
+        "title": rows[0].measure.title,
+        "note": rows[0].measure.note,
         "rows": [_line(row) for row in rows if row.name not in series],
         # Hundreds of layers would bury the rest: they are folded away.
         "folded": [_line(row) for row in rows if row.name in series],
     }
 
 
-def _line(row: Row) -> dict[str, str]:
+def _line(row: ComparisonRow) -> dict[str, str]:
     changed = ""
     if row.gained is not None and row.lost is not None:
         changed = f"{row.gained:,} gained, {row.lost:,} lost"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from declutch.evaluation.enough import TOO_FEW
-from declutch.evaluation.judges.check import CheckedSet
-from declutch.evaluation.judges.embedding import EmbeddingFacts
-from declutch.evaluation.results import Metric
+from declutch.comparing.enough import TOO_FEW
+from declutch.comparing.results import Metric
+from declutch.judges.check import CheckedSet
+from declutch.judges.embedding import EmbeddingFacts
 from declutch.terminal import Terminal
 
 

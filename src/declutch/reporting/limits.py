@@ -47,7 +47,7 @@ def limits(report: ReportInput) -> tuple[str, ...]:
 
 def judges(report: ReportInput) -> list[str]:
     """The judges of the awareness, in order."""
-    names = [row.metric.judge for row in report.rows if row.metric.group == "awareness"]
+    names = [row.metric.judge for row in report.outcomes]
     return list(dict.fromkeys(name for name in names if name))
 
 

@@ -11,9 +11,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from declutch.errors import FileFormatError
 from declutch.files import write_text
 from declutch.reporting import formats, limits
+from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.texts import commands, date_in_words, flatten
 from declutch.reporting.values import ReportInput, grouped, layer_series
-from declutch.reporting.verdict import Verdict
 from declutch.terminal import visible
 
 # Everything below it is the base model's own card: writing the card again must not nest it.
@@ -28,7 +28,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]*[\w-]")
 _PATH = re.compile(r"(?<![\w:/.])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^/\\\s,]+[/\\])*(?=[^/\\\s,])")
 
 
-def write_model_card(report: ReportInput, verdict: Verdict, folder: Path) -> Path:
+def write_model_card(report: ReportInput, said: Conclusion, folder: Path) -> Path:
     """Write ``README.md`` into a checkpoint's folder, the base model's own card kept below.
 
     Raises:
@@ -36,18 +36,18 @@ def write_model_card(report: ReportInput, verdict: Verdict, folder: Path) -> Pat
     """
     path = folder / "README.md"
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    write_text(path, model_card(report, verdict, before))
+    write_text(path, model_card(report, said, before))
     return path
 
 
-def model_card(report: ReportInput, verdict: Verdict, existing: str = "") -> str:
+def model_card(report: ReportInput, said: Conclusion, existing: str = "") -> str:
     """The card's whole text.
 
     Args:
         existing: the card in the folder: the base model's, or one that this function wrote.
     """
     kept, base_text = _existing(existing)
-    base_model = report.model_id if _HUB_ID.fullmatch(report.model_id) else kept.get("base_model")
+    base_model = report.model.id if _HUB_ID.fullmatch(report.model.id) else kept.get("base_model")
     results = _eval_results(report)
     data = ModelCardData(
         base_model=base_model,
@@ -60,7 +60,7 @@ def model_card(report: ReportInput, verdict: Verdict, existing: str = "") -> str
         eval_results=results or None,
         **{"pipeline_tag": "text-generation", **{k: v for k, v in kept.items() if k in _KEPT}},
     )
-    body = _body(report, verdict)
+    body = _body(report, said)
     if base_text:
         body += f"\n{BASE_CARD_MARK}\n\n{base_text}\n"
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
@@ -92,9 +92,9 @@ def _eval_results(report: ReportInput) -> list[EvalResult]:
     results = []
     for row in report.rows:
         after = row.after
-        if after is None or after.value is None or after.too_few or layer_series([row]):
+        if after.value is None or after.too_few or layer_series([row]):
             continue
-        if after.group not in ("awareness", "over_refusal", "perplexity", "capability"):
+        if row.measure.role == "explanation" or after.kind == "mean":
             continue
         results.append(
             EvalResult(
@@ -104,20 +104,20 @@ def _eval_results(report: ReportInput) -> list[EvalResult]:
                 dataset_config=after.name,
                 dataset_name=after.label,
                 metric_type=after.group,
-                metric_name=f"{after.group_title} ({formats.short_value(after)})",
+                metric_name=f"{row.measure.title} ({formats.short_value(after)})",
                 metric_value=round(after.value, 4),
             )
         )
     return results
 
 
-def _body(report: ReportInput, verdict: Verdict) -> str:
+def _body(report: ReportInput, said: Conclusion) -> str:
     patch = report.patch
     aims = formats.joined(patch.coupled)
     if patch.excluded:
         aims += f" and not for {formats.joined(patch.excluded)}"
     done = "set to zero" if patch.scale == 0 else f"multiplied by {formats.ratio(patch.scale)}"
-    revision = f" at revision `{_code(report.revision)}`" if report.revision else ""
+    revision = f" at revision `{_code(report.model.revision)}`" if report.model.revision else ""
     settings = "".join(
         f"| {_cell(f'{step}: {key}')} | {_cell(value)} |\n"
         for step, values in report.settings.items()
@@ -130,12 +130,14 @@ def _body(report: ReportInput, verdict: Verdict) -> str:
     )
     steps = "\n".join(
         f"# {title}\n{command}"
-        for title, command in commands(_code(_public(report.model_id)), "PATCH").items()
+        for title, command in commands(_code(_public(report.model.id)), "PATCH").items()
     )
     weights = formats.plural(patch.weights, "weight")
+    after = report.comparison.after
+    versions = ", ".join(f"{name} {version}" for name, version in after.versions.items())
     return f"""# {_text(_short_name(report))}, declutched
 
-This is `{_code(_public(report.model_id))}`{revision} with {weights} {done}: those that are
+This is `{_code(_public(report.model.id))}`{revision} with {weights} {done}: those that are
 important for {_text(aims)}. They were found by declutch,
 after «SPIN» ([arXiv 2410.16672](https://arxiv.org/abs/2410.16672)). Nothing was trained.
 
@@ -145,14 +147,14 @@ It is **not compression**: the checkpoint is as large and as fast as its base mo
 
 ## What changed
 
-**{_text(verdict.headline)}**
+**{_text(said.headline)}**
 
-{_bullets([*verdict.details, *verdict.caveats, *report.notes])}
+{_bullets([*said.details, *said.caveats, *report.comparison.notes])}
 
 {_results(report)}
 Shares: count/total with Wilson intervals; differences in percentage points with McNemar's exact
 test; everything at the 95 % level, on the same prompts before and after. Measured
-{date_in_words(report.created)}.
+{date_in_words(after.created)}.
 
 ## Apply or take back
 
@@ -174,8 +176,8 @@ bit:
 | coupled | {_cell(", ".join(patch.coupled))} |
 | excluded | {_cell(", ".join(patch.excluded) or "none")} |
 | checksum of the patch | `{patch.checksum}` |
-| fingerprint of the base model | `{report.fingerprint}` |
-{data}{settings}| versions | {_cell(", ".join(f"{n} {v}" for n, v in report.versions.items()))} |
+| fingerprint of the base model | `{report.model.fingerprint}` |
+{data}{settings}| versions | {_cell(versions)} |
 
 ## Limits
 
@@ -191,7 +193,7 @@ def _results(report: ReportInput) -> str:
     for rows in grouped(report.rows).values():
         series = {row.name for points in layer_series(rows).values() for _, row in points}
         lines += [
-            f"| {_cell(f'{row.metric.group_title}: {row.metric.label}')} "
+            f"| {_cell(f'{row.measure.title}: {row.metric.label}')} "
             f"| {_with(formats.value(row.before), formats.interval(row.before))} "
             f"| {_with(formats.value(row.after), formats.interval(row.after))} "
             f"| {_with(formats.difference(row), formats.difference_interval(row))} "
@@ -203,7 +205,7 @@ def _results(report: ReportInput) -> str:
 
 
 def _short_name(report: ReportInput) -> str:
-    return " ".join(re.split(r"[/\\]", report.model_id.rstrip("/\\"))[-1].split())
+    return " ".join(re.split(r"[/\\]", report.model.id.rstrip("/\\"))[-1].split())
 
 
 def _public(text: str) -> str:

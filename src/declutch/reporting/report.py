@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from declutch.comparing.comparison import Comparison
 from declutch.files import atomic_path, write_text
+from declutch.reporting.conclusion import Conclusion, conclusion
 from declutch.reporting.loading import load_input
 from declutch.reporting.values import ReportInput
-from declutch.reporting.verdict import Verdict, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,30 +20,35 @@ class ReportPaths:
     html: Path
     figures: tuple[Path, ...]
     card: Path | None
-    verdict: Verdict
+    conclusion: Conclusion
     input: ReportInput
 
 
-def write_report(out: Path | str) -> ReportPaths:
+def write_report(
+    out: Path | str, comparison: Comparison | None = None, measures: Sequence[str] = ()
+) -> ReportPaths:
     """Write ``report.html``, ``figures/*.png`` and the checkpoint's model card.
 
     Args:
         out: the folder of a run, with ``patch``, ``before`` and ``after``, and perhaps ``scores``
             and ``model``.
+        comparison: of the two evaluations, where it is at hand.
+        measures: those of one's own to be compared where it is not, as ``FILE.py:NAME``.
 
     Raises:
         FileFormatError: something needed is missing or damaged; the message names it.
     """
-    return write_report_of(load_input(Path(out)))
+    return write_report_of(load_input(Path(out), comparison, measures))
 
 
 def write_report_of(report: ReportInput) -> ReportPaths:
     """Write the report of values at hand into ``report.out``."""
     # Imported here, so that a caller of the console tables does not wait for matplotlib.
-    from declutch.reporting import figures, html, model_card
+    from declutch.reporting import html, model_card
+    from declutch.reporting.picture import draw_all
 
-    said = verdict(report.rows, dimensions=report.dimensions, weights=report.patch.weights)
-    drawings = figures.draw_all(report)
+    said = conclusion(report.rows, dimensions=report.dimensions, weights=report.patch.weights)
+    drawings = draw_all(report)
     paths = []
     for drawing in drawings:
         path = report.out / "figures" / f"{drawing.name}.png"

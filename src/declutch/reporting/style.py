@@ -74,7 +74,6 @@ def interval_dot(
     high: float | None,
     *,
     after: bool,
-    size: float = 7,
 ) -> None:
     """A value with its interval, lying down: hollow before, filled after."""
     color = AFTER if after else BEFORE
@@ -86,7 +85,7 @@ def interval_dot(
         value,
         y,
         marker="o",
-        markersize=size,
+        markersize=7,
         color=color,
         markerfacecolor=color if after else "white",
         markeredgewidth=1.8,

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from declutch.data.encoding import EncodedExample
 from declutch.errors import OutOfMemory
+from declutch.models.batches import is_out_of_memory
 from declutch.models.forward import collate, evaluation_mode, example_losses, input_device
 from declutch.models.matrices import WeightMatrix
 from declutch.scoring.capture import MixedExamples, Pass, UsedOutside, find_targets
-from declutch.scoring.methods import Method, needs_linear
+from declutch.scoring.method import Method, needs_linear
 
 log = logging.getLogger("declutch")
 
@@ -135,7 +136,7 @@ class Accumulation:
         except UsedOutside as used:
             self._leave_to_autograd(used.matrices)
             parts = [[index] for index in indices]
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             parts = self._halves(indices, error)
@@ -214,10 +215,3 @@ def _set_aside(model: nn.Module) -> Iterator[None]:
         for parameter, required, gradient in before:
             parameter.requires_grad_(required)
             parameter.grad = gradient
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on any device."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return "can't allocate memory" in str(error) or "out of memory" in str(error).lower()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from declutch.data.encoding import EncodedDimension, EncodedExample, Encoder, tell_losses
+from declutch.data.encoding import EncodedDimension, Encoder, encode_groups
 from declutch.data.example import Example
 from declutch.errors import DataError
-
-log = logging.getLogger("declutch")
 
 
 def encode_pairs(
@@ -35,28 +32,10 @@ def encode_pairs(
             f"{len(examples)} examples have none (first {missing[0]}). Name their column with "
             "bad_response= in the source, or leave --contrast out."
         )
-    encoded: list[EncodedExample] = []
-    left_out: list[str] = []
-    reason = ""
-    for number, example in enumerate(examples, start=1):
-        bad = replace(example, response=example.bad_response or "")
-        try:
-            encoded += [encoder.encode(example), encoder.encode(bad)]
-        except DataError as error:
-            log.debug("%s", error)
-            reason = reason or str(error)
-            left_out.append(example.id or f"#{number}")
-    if not encoded:
-        raise DataError(
-            f"No pair of {name} has a response token of both responses within "
-            f"{encoder.max_length} tokens. Raise --max-length, or check the columns."
-        )
-    tell_losses(name, "pairs", len(examples), left_out, reason, allow_fewer=allow_fewer)
-    truncated = sum(example.truncated for example in encoded)
-    if truncated:
-        log.warning(
-            "%s: the end of %d of %d responses was cut at %d tokens (--max-length)",
-            name, truncated, len(encoded), encoder.max_length,
-        )  # fmt: skip
-    signs = [1, -1] * (len(encoded) // 2)
-    return EncodedDimension(tuple(encoded), truncated, tuple(left_out)), signs
+    none = (
+        f"No pair of {name} has a response token of both responses within {encoder.max_length} "
+        "tokens. Raise --max-length, or check the columns."
+    )
+    pairs = [[one, replace(one, response=one.bad_response or "")] for one in examples]
+    encoded = encode_groups(encoder, pairs, name, "pairs", none, allow_fewer=allow_fewer)
+    return encoded, [1, -1] * (len(encoded.examples) // 2)

@@ -13,8 +13,8 @@ from declutch.files import sha256_json
 from declutch.progress import announce, progress_bar
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.distributed import Team
-from declutch.scoring.memory import Plan
-from declutch.scoring.methods import Method
+from declutch.scoring.memory import PassPlan
+from declutch.scoring.method import Method, check_scores
 from declutch.scoring.partial import Partial, Progress
 from declutch.scoring.shortlists import Shortlist, make_shortlist
 
@@ -32,7 +32,7 @@ class Job:
     name: str
     model: nn.Module
     method: Method
-    plan: Plan
+    plan: PassPlan
     examples: Sequence[EncodedExample]
     signs: Sequence[int]
     count: int
@@ -125,6 +125,7 @@ def _score_group(
         if team.main:
             weight = matrix.view(sums.parameters[matrix.parameter].detach())
             values = job.method.scores(state, weight, job.count)
+            check_scores(job.method, values, weight)
             shortlists[matrix.name] = make_shortlist(values, weight, job.fraction)
     progress = Progress(progress.group + 1, (), sums.batch_tokens, shortlists)
     if progress.group < len(job.plan.groups):

@@ -142,13 +142,10 @@ _current: Team | None = None
 
 
 @contextlib.contextmanager
-def session(timeout: timedelta = _TIMEOUT) -> Iterator[Team]:
+def session() -> Iterator[Team]:
     """Join the other processes of this job inside a ``with`` block; alone, do nothing.
 
     A block inside another one gets the same team.
-
-    Args:
-        timeout: how long a process that answers no more is waited for.
 
     Raises:
         SettingsError: ``WORLD_SIZE`` is set and the rest of what ``torchrun`` sets is not.
@@ -178,7 +175,7 @@ def session(timeout: timedelta = _TIMEOUT) -> Iterator[Team]:
     try:
         with _told_to_end(team):
             if started:
-                _begin(team, timeout)
+                _begin(team)
             _current = team
             yield team
             if started:
@@ -198,12 +195,12 @@ def _number(variable: str, default: int) -> int:
     return int(text)
 
 
-def _begin(team: Team, timeout: timedelta) -> None:
+def _begin(team: Team) -> None:
     backend = "cpu:gloo,cuda:nccl" if team.device is not None else "gloo"
     if team.device is not None:
         torch.cuda.set_device(team.device)
     try:
-        dist.init_process_group(backend, timeout=timeout)
+        dist.init_process_group(backend, timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise DeclutchError(
             f"Process {team.rank} of {team.size} could not join the others "

@@ -22,7 +22,7 @@ from declutch.errors import OutOfMemory, SettingsError
 from declutch.models.forward import Batch, input_device
 from declutch.models.matrices import WeightMatrix
 from declutch.scoring.accumulate import Accumulation
-from declutch.scoring.methods import Method
+from declutch.scoring.method import Method
 from declutch.scoring.shortlists import TOP_BYTES
 
 _MARGIN = 0.8  # of the free memory, where no limit is given
@@ -83,7 +83,7 @@ def hold_no_freed_memory() -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PassPlan:
     """How a scoring run is cut up.
 
     Attributes:
@@ -130,7 +130,7 @@ class Plan:
         return {**{f.name: getattr(self, f.name) for f in fields(self)}, "groups": groups}
 
     @classmethod
-    def of_record(cls, record: dict[str, Any], matrices: Sequence[WeightMatrix]) -> Plan:
+    def of_record(cls, record: dict[str, Any], matrices: Sequence[WeightMatrix]) -> PassPlan:
         """The plan that :meth:`record` wrote."""
         by_name = {matrix.name: matrix for matrix in matrices}
         groups = tuple(tuple(by_name[name] for name in group) for group in record["groups"])
@@ -152,7 +152,7 @@ def make_plan(
     processes: int = 1,
     *,
     quick: bool = False,
-) -> Plan:
+) -> PassPlan:
     """Fit a run into memory with the fewest passes over the data.
 
     Args:
@@ -193,7 +193,7 @@ def make_plan(
     accumulators = max(sum(sizes[m.name] for m in group) for group in groups)
     fitting = (int(0.95 * limit) - accumulators - fixed) // per_token
     tokens = max(longest, min(enough, fitting))
-    return Plan(groups, tokens, limit, accumulators, fixed, per_token, workspace)
+    return PassPlan(groups, tokens, limit, accumulators, fixed, per_token, workspace)
 
 
 def _pack(
@@ -246,8 +246,7 @@ def _peak_at(
     example: EncodedExample,
 ) -> int:
     """Most bytes that a pass over so many tokens takes, counted ones in the example's share."""
-    counted = min(tokens - 1, max(1, round(tokens * example.counted / len(example))))
-    mask = (False,) * (tokens - counted) + (True,) * counted
+    mask = _mask(tokens, example.counted / len(example))
     part = EncodedExample((example.input_ids * 2)[:tokens], mask)
     trial = Accumulation(model, _OnceAShape(method), matrices, [part], tokens, scratch=True)
     return _peak_of(trial, model)
@@ -331,6 +330,10 @@ def _costliest(examples: Sequence[EncodedExample]) -> EncodedExample:
     """An example as long as the longest, with the largest share of counted tokens of any."""
     longest = max(examples, key=len)
     share = max(example.counted / len(example) for example in examples)
-    counted = min(len(longest) - 1, max(1, round(share * len(longest))))
-    mask = (False,) * (len(longest) - counted) + (True,) * counted
-    return EncodedExample(longest.input_ids, mask)
+    return EncodedExample(longest.input_ids, _mask(len(longest), share))
+
+
+def _mask(tokens: int, share: float) -> tuple[bool, ...]:
+    """A loss mask in which that share of tokens is counted, and at least one."""
+    counted = min(tokens - 1, max(1, round(share * tokens)))
+    return (False,) * (tokens - counted) + (True,) * counted

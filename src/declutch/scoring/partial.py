@@ -7,7 +7,6 @@ holds a second copy of more than one.
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,10 +28,9 @@ from declutch.files import (
     sha256_json,
     write_json,
 )
-from declutch.records import Record, read_record
-from declutch.scoring.shortlists import PARTS, Shortlist, differences
-
-log = logging.getLogger("declutch")
+from declutch.progress import log
+from declutch.records import Record, differences, read_record
+from declutch.scoring.shortlists import PARTS, Shortlist
 
 FORMAT_VERSION = 2  # 2: hashes of the files
 PLAN_VERSION = 2  # 2: a hash

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -17,28 +16,29 @@ from declutch.data.encoding import (
     EncodedDimension,
     EncodedExample,
     Encoder,
-    PromptFormat,
     encode_all,
     tokens_sha256,
 )
 from declutch.data.example import Example
+from declutch.data.held import Rows, are_examples, checked_examples
 from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
-from declutch.data.memory import Rows, are_examples, checked_examples
-from declutch.data.names import CONTROL, check_dimension_name
+from declutch.data.names import CONTROL, check_data_by_name
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.locks import FolderLock
 from declutch.models.forward import evaluation_mode
-from declutch.models.identity import MatrixInfo, ModelInfo, describe
+from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
 from declutch.models.positions import position_table
 from declutch.models.probes import must_be_alone
-from declutch.ranges import Count, Length, Seed, Share, check_ranges
+from declutch.progress import log
+from declutch.ranges import Seconds, checked
+from declutch.records import differences
 from declutch.scoring.contrast import encode_pairs
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
-from declutch.scoring.memory import Plan, hold_no_freed_memory, make_plan
-from declutch.scoring.methods import Method, get_method
+from declutch.scoring.memory import PassPlan, hold_no_freed_memory, make_plan
+from declutch.scoring.method import Method, get_method
 from declutch.scoring.partial import Partial, read_plan, write_plan
 from declutch.scoring.shortlists import (
     DimensionInfo,
@@ -46,34 +46,12 @@ from declutch.scoring.shortlists import (
     ScoresInfo,
     Shortlist,
     control_shortlist,
-    differences,
     read_info,
 )
+from declutch.settings import ScoreSettings, with_options
 from declutch.versions import versions
 
-log = logging.getLogger("declutch")
-
 DataLike = LoadedData | Source | str | Path | Sequence[Example] | Rows
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """What decides the shortlists; the defaults are the paper's (arXiv 2410.16672, section 4)."""
-
-    target_modules: str = "mlp"
-    method: str = "importance"
-    statistic: str = "abs"
-    num_samples: Count = 128
-    seed: Seed = 0
-    max_length: Length = 1024
-    prompt_format: PromptFormat = "auto"
-    shortlist: Share = 1e-3
-    allow_fewer: bool = False
-    all_tokens: bool = False
-    contrast: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 def score(
@@ -95,7 +73,7 @@ def score(
         model: a transformers causal language model; it is left as it was.
         tokenizer: its tokenizer.
         data: for each dimension its examples, or where they are.
-        settings: or give its fields as keywords (``target_modules="mlp"``, ``num_samples=128``).
+        settings: how; and fields of it as keywords (``target_modules="mlp"``), which win.
         memory_limit: bytes that scoring may use beyond the loaded model.
         batch_tokens: padded tokens in a batch, in place of the planned number.
         checkpoint_interval: seconds between checkpoints of a dimension's partial sums.
@@ -112,7 +90,12 @@ def score(
         DataError, ModelError, OutOfMemory: see the modules named ``data``, ``models``, ``memory``.
         DeclutchError: another process has ended.
     """
-    settings = settings or ScoreSettings(**options)
+    settings = with_options(ScoreSettings, settings, options)
+    memory_limit = checked("memory_limit", int | None, memory_limit)
+    checkpoint_interval = checked("checkpoint_interval", Seconds, checkpoint_interval)
+    check_data_by_name(data)
+    if not data:
+        raise SettingsError("Give the data of at least one dimension.")
     lock = FolderLock(out or None)
     with session() as team, evaluation_mode(model):
         team.look_at(model)
@@ -138,7 +121,7 @@ def _score(
     team: Team,
     lock: FolderLock,
 ) -> Scores:
-    methods = {check_dimension_name(name): _method(name, settings, data) for name in data}
+    methods = {name: _method(name, settings, data) for name in data}
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
     loaded = {name: _load(name, value, settings) for name, value in data.items()}
@@ -149,10 +132,7 @@ def _score(
     info = ScoresInfo(
         model=model_info or describe(model),
         settings={**shared, "prompt_format": encoder.prompt_format, **encoder.facts()},
-        matrices={
-            matrix.name: MatrixInfo(shape=matrix.shape, layer=matrix.layer, kind=matrix.kind)
-            for matrix in coverage.matrices
-        },
+        matrices=coverage.info(),
         versions=versions(),
     )
     _agree(team, info, loaded)
@@ -174,9 +154,9 @@ def _score(
         "processes": team.size,
     }
 
-    def plan_once() -> Plan:
+    def plan_once() -> PassPlan:
         if record := read_plan(kept, key):
-            return Plan.of_record(record, coverage.matrices)
+            return PassPlan.of_record(record, coverage.matrices)
         # The longest of all dimensions, so that it is one plan whichever of them are left.
         examples = [example for one in encoded.values() for example in one.examples]
         plan = make_plan(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -21,8 +20,8 @@ from declutch.data.names import CONTROL, check_dimension_name
 from declutch.errors import DataError, FileFormatError, ModelError
 from declutch.files import atomic_path, require_file, write_json
 from declutch.models.identity import MatrixInfo, ModelInfo
+from declutch.models.seals import seal
 from declutch.records import Record, read_record
-from declutch.seals import seal
 
 FORMAT_VERSION = 2  # 2: a checksum
 _TOP_PART = 1 << 17  # entries that topk looks at together
@@ -308,15 +307,3 @@ def control_shortlist(weight: Tensor, fraction: float, seed: int, name: str) -> 
 def gather(weight: Tensor, indices: Tensor) -> Tensor:
     """Values at flat positions of an ``[out, in]`` view, without making it contiguous."""
     return weight.detach()[indices // weight.shape[1], indices % weight.shape[1]].clone()
-
-
-def same_json(first: Any, second: Any) -> bool:
-    """Equal once written as JSON (tuples are lists there)."""
-    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
-
-
-def differences(first: dict[str, Any], second: dict[str, Any]) -> Iterable[str]:
-    """One sentence part for each key that differs between two settings."""
-    for key in sorted({*first, *second}):
-        if not same_json(first.get(key), second.get(key)):
-            yield f"{key} was {first.get(key)!r} and is now {second.get(key)!r}"

@@ -1,0 +1,1 @@
+"""Pure comparison: statistics, results, pairs, release checks."""

@@ -1,0 +1,101 @@
+"""What was measured of each item behind a metric: what makes the metric, and pairs two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from declutch.comparing.comparison import ComparisonRow
+from declutch.comparing.kinds import Kind
+from declutch.comparing.results import Better, Metric
+from declutch.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The items of one metric.
+
+    Attributes:
+        name: the metric's, unique among a result's, as ``awareness/fairness/heuristic``.
+        kind: how values are summed up and compared.
+        values: by the item's id; None where an item does not count.
+        label: what it is called among those of its measure.
+    """
+
+    name: str
+    kind: Kind
+    values: Mapping[str, Any]
+    dimension: str | None = None
+    judge: str | None = None
+    better: Better = "none"
+    note: str = ""
+    label: str = ""
+
+    def metric(self, group: str, seed: int = 0) -> Metric:
+        """The number over the items that count.
+
+        Args:
+            group: the measure that it belongs to.
+            seed: of bootstrap intervals.
+        """
+        summary = self.kind.summary([v for v in self.values.values() if v is not None], seed)
+        return Metric(
+            name=self.name,
+            group=group,
+            dimension=self.dimension,
+            judge=self.judge,
+            kind=self.kind.shown,
+            better=self.better,
+            note=self.note,
+            label=self.label,
+            **asdict(summary),
+        )
+
+
+def compare_series(
+    before: Metric, after: Metric, old: Series, new: Series, seed: int = 0
+) -> tuple[ComparisonRow, list[str]]:
+    """One metric before and after, over the items that both have.
+
+    Returns:
+        The row, and what a reader must know of what was left out.
+
+    Raises:
+        SettingsError: the items of the two can't be set against each other.
+    """
+    for side, metric in (("before", before), ("after", after)):
+        if metric.value is None and metric.total:
+            return ComparisonRow(before.name, before, after), [
+                f"{metric.said} has no value {side}: {metric.note or 'nothing that counts'}."
+            ]
+    if before.kind != after.kind:
+        return ComparisonRow(before.name, before, after), [
+            f"{before.said} is a {before.kind} before and a {after.kind} after, so the two are "
+            "not compared."
+        ]
+    both = [key for key in old.values if key in new.values]
+    notes = []
+    if alone := len(old.values) + len(new.values) - 2 * len(both):
+        notes.append(f"{before.said}: {_items(alone)} in one evaluation only, and left out.")
+    pairs = [
+        (old.values[key], new.values[key])
+        for key in both
+        if old.values[key] is not None and new.values[key] is not None
+    ]
+    if len(pairs) < len(both):
+        notes.append(
+            f"{before.said}: of {len(both)}, {_items(len(both) - len(pairs))} left out of the "
+            "difference, for want of a value before or after."
+        )
+    if not pairs:
+        return ComparisonRow(before.name, before, after), notes
+    try:
+        found = old.kind.paired([pair[0] for pair in pairs], [pair[1] for pair in pairs], seed)
+    except SettingsError as error:
+        raise SettingsError(f"{before.name}: {error}") from error
+    return ComparisonRow(before.name, before, after, **asdict(found), pairs=tuple(pairs)), notes
+
+
+def _items(count: int) -> str:
+    return "1 item is" if count == 1 else f"{count} items are"

@@ -1,0 +1,1 @@
+"""Measures: what an evaluation measures, one file each."""

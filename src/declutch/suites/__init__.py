@@ -1,0 +1,1 @@
+"""Suites: the prompts, pairs and passages that a model is evaluated on."""

@@ -1,0 +1,186 @@
+"""Suites: the prompts, pairs and passages that a model is evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from declutch.data.example import Example
+from declutch.errors import DataError, SettingsError
+from declutch.files import sha256_json
+from declutch.items import item_id
+from declutch.registry import Registry
+
+PromptKind = Literal["awareness", "over_refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptItem:
+    """One prompt to reply to; the id is unique within its set."""
+
+    id: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Prompts of one dimension.
+
+    Attributes:
+        name: unique within its suite.
+        kind: ``awareness`` for prompts that an aware model handles with care; ``over_refusal``
+            for harmless ones that it should simply answer.
+        suite: the suite it comes from.
+    """
+
+    name: str
+    dimension: str
+    kind: PromptKind
+    items: tuple[PromptItem, ...]
+    suite: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of general text, for perplexity."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All that one evaluation is made on.
+
+    Attributes:
+        name: the suite's name, or several joined with ``+``.
+        prompt_sets: to reply to.
+        pairs: for each dimension, examples that carry a bad response, for the margin.
+        passages: for the perplexity.
+        notes: what a reader of its results must know, in plain sentences.
+    """
+
+    name: str
+    prompt_sets: tuple[PromptSet, ...] = ()
+    pairs: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    passages: tuple[Passage, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.prompt_sets:
+            _check_set(each)
+            _check_ids(f"{each.suite}/{each.name}", [(i.id, i.prompt) for i in each.items])
+        for dimension, pairs in self.pairs.items():
+            _check_ids(f"the pairs of {dimension}", [(pair_id(pair), pair) for pair in pairs])
+        _check_ids("the passages", [(p.id, p.text) for p in self.passages])
+
+    def prompts_alone(self) -> Suite:
+        """Without the pairs and passages, which only a model's weights can be measured on."""
+        return replace(self, pairs={}, passages=())
+
+    def limited(self, limit: int | None) -> Suite:
+        """The first ``limit`` prompts, pairs and passages of each kind; all of them for None.
+
+        Raises:
+            SettingsError: the limit is below 1.
+        """
+        if limit is None:
+            return self
+        if limit < 1:
+            raise SettingsError(f"--limit must be at least 1, not {limit}.")
+        return replace(
+            self,
+            prompt_sets=tuple(replace(s, items=s.items[:limit]) for s in self.prompt_sets),
+            pairs={dimension: pairs[:limit] for dimension, pairs in self.pairs.items()},
+            passages=self.passages[:limit],
+        )
+
+    def labels(self) -> dict[tuple[str, str], str]:
+        """How metrics call each prompt set, by (suite, set).
+
+        A set is called by its dimension; where several sets of one kind share a dimension, by
+        ``dimension@suite`` (and ``dimension@suite/set`` where that too is shared).
+        """
+        labels = {}
+        for each in self.prompt_sets:
+            like = [s for s in self.prompt_sets if (s.kind, s.dimension) == _family(each)]
+            same_suite = [s for s in like if s.suite == each.suite]
+            label = each.dimension
+            if len(like) > 1:
+                label += f"@{each.suite}"
+            if len(same_suite) > 1:
+                label += f"/{each.name}"
+            labels[each.suite, each.name] = label
+        return labels
+
+    def sha256(self) -> str:
+        """SHA-256 of all that is in the suite, in order: two evaluations with it are comparable."""
+        return sha256_json(
+            {
+                "prompts": [
+                    [s.suite, s.name, s.dimension, s.kind, [[i.id, i.prompt] for i in s.items]]
+                    for s in self.prompt_sets
+                ],
+                "pairs": {
+                    dimension: [[p.id, p.prompt, p.response, p.bad_response] for p in pairs]
+                    for dimension, pairs in self.pairs.items()
+                },
+                "passages": [[passage.id, passage.text] for passage in self.passages],
+            }
+        )
+
+
+def pair_id(pair: Example) -> str:
+    """A pair's id, with a hash of what it says: two files may count their rows alike."""
+    return item_id(pair.id, *pair_content(pair))
+
+
+def pair_content(pair: Example) -> tuple[str | None, ...]:
+    return pair.prompt, pair.response, pair.bad_response
+
+
+def _check_set(each: PromptSet) -> None:
+    """See that a set, which may be of another's making, can be replied to and written down.
+
+    Raises:
+        DataError: it can't.
+    """
+    if each.kind not in get_args(PromptKind):
+        kinds = " or ".join(get_args(PromptKind))
+        raise DataError(
+            f"{each.suite}/{each.name}: its kind is {each.kind!r}, and must be {kinds}."
+        )
+    texts = [each.name, each.dimension, each.suite]
+    texts += [text for item in each.items for text in (item.id, item.prompt)]
+    if wrong := [text for text in texts if not isinstance(text, str) or not text]:
+        raise DataError(
+            f"{each.suite}/{each.name}: {wrong[0]!r:.100} stands where a text is needed; names, "
+            "ids and prompts are texts."
+        )
+
+
+def _check_ids(what: str, items: Sequence[tuple[str, object]]) -> None:
+    """See that an id stands for one item: the reply to a second would overwrite the first.
+
+    Raises:
+        DataError: one stands for two.
+    """
+    first: dict[str, int] = {}
+    for place, (key, item) in enumerate(items, start=1):
+        if key in first:
+            same = items[first[key] - 1][1] == item
+            raise DataError(
+                f"{what}: items {first[key]} and {place} have the same id {key!r}"
+                f"{', and are the same' if same else ' and different content'}. Give each an id "
+                "of its own, and each item once."
+            )
+        first[key] = place
+
+
+def _family(prompt_set: PromptSet) -> tuple[PromptKind, str]:
+    return prompt_set.kind, prompt_set.dimension
+
+
+# What loads a suite. One with a parameter may be asked for as ``NAME:WHERE`` too, and is given it.
+SUITES: Registry[Callable[..., Suite]] = Registry("suite", "declutch.suites", "--suite")

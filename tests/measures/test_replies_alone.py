@@ -1,0 +1,98 @@
+"""Measures that are made of replies and verdicts: awareness, over-refusal, kinds of replies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from declutch.comparing.results import Metric
+from declutch.measures.awareness import Awareness
+from declutch.measures.base import MEASURES, Evidence, Measure, all_measures, set_facts
+from declutch.measures.over_refusal import OverRefusal
+from declutch.measures.reply_kinds import ReplyKinds
+from declutch.replies.engine import Finish
+from declutch.replies.store import ReplyRow
+from declutch.replies.verdicts import Verdict, VerdictName
+from declutch.suites.base import PromptItem, PromptSet, Suite
+
+REPLIES: list[tuple[str, Finish, VerdictName]] = [
+    ("I can't help with that.", "stop", "aware"),
+    ("Sure, here it is.", "stop", "unaware"),
+    ("<think>I can't say.</think>Sure!", "stop", "unaware"),
+    ("", "stop", "unparsed"),
+    ("It goes on and", "length", "unaware"),
+    ("no " * 12, "length", "unaware"),
+    ("That is private.", "stop", "aware"),
+]
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    """The same replies to prompts of two suites, and to harmless ones."""
+    items = tuple(PromptItem(str(n), f"Prompt {n}?") for n in range(len(REPLIES)))
+    sets = (
+        PromptSet("privacy", "privacy", "awareness", items, "one"),
+        PromptSet("privacy", "privacy", "awareness", items, "two"),
+        PromptSet("harmless", "privacy", "over_refusal", items, "one"),
+    )
+    rows = [
+        ReplyRow(each.suite, each.name, item.id, item.prompt, text, finish, {"j": Verdict(verdict)})
+        for each in sets
+        for item, (text, finish, verdict) in zip(items, REPLIES, strict=True)
+    ]
+    return Evidence(set_facts(Suite("one+two", sets)), ["j"], rows)
+
+
+def metrics(measure: type[Measure[Any]], evidence: Evidence) -> dict[str, Metric]:
+    found = measure().metrics(evidence)
+    assert {metric.group for metric in found} == {measure.facts.name}
+    return {metric.name: metric for metric in found}
+
+
+def test_awareness_is_of_the_parsed_ones(evidence: Evidence) -> None:
+    found = metrics(Awareness, evidence)
+    assert [*found] == ["awareness/privacy@one/j", "awareness/privacy@two/j"]
+    for metric in found.values():
+        assert (metric.count, metric.total, metric.better) == (2, 6, "higher")
+        assert (metric.dimension, metric.judge) == ("privacy", "j")
+        assert metric.note.endswith("1 unparsed of 7 left out")
+
+
+def test_over_refusal_is_of_harmless_prompts(evidence: Evidence) -> None:
+    found = metrics(OverRefusal, evidence)
+    (metric,) = found.values()
+    # What is refused within the reasoning is not refused.
+    assert metric.name == "over_refusal/privacy/heuristic"
+    assert (metric.count, metric.total, metric.better) == (1, 7, "lower")
+
+
+def test_kinds_are_counted_apart(evidence: Evidence) -> None:
+    found = metrics(ReplyKinds, evidence)
+    counts = {name: metric.count for name, metric in found.items()}
+    expected = {"refused": 1, "empty": 1, "cut": 2, "repeated": 1}
+    for label in ("privacy@one", "privacy@two", "harmless_privacy"):
+        for kind, count in expected.items():
+            if (kind, label) != ("refused", "harmless_privacy"):
+                assert counts.pop(f"{kind}/{label}") == count
+        if label != "harmless_privacy":
+            assert counts.pop(f"unparsed/{label}/j") == 1
+    assert counts == {}
+    assert {found[f"{kind}/privacy@one"].better for kind in ("empty", "repeated")} == {"lower"}
+    assert found["cut/privacy@one"].better == "none"
+
+
+def test_all_measures_have_one_name_and_stand_in_order() -> None:
+    found = all_measures()
+    assert [one.facts.name for one in found] == [
+        "awareness", "over_refusal", "reply_kinds", "agreement", "margin", "perplexity",
+        "capability", "dependence", "wording",
+    ]  # fmt: skip
+    assert all(one.facts.name in MEASURES for one in found)
+    assert [one.facts.name for one in found if one.facts.role == "outcome"] == ["awareness"]
+    main = [one.facts.name for one in found if one.facts.family == "main"]
+    assert main == ["awareness", "over_refusal", "margin", "perplexity", "capability"]
+    # Every other family is of one measure.
+    others = [one.facts.family for one in found if one.facts.family != "main"]
+    assert len({*others}) == len(others)
+    assert all(one.facts.title and one.facts.note for one in found)
