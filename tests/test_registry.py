@@ -52,8 +52,9 @@ def test_one_in_a_file(tmp_path: Path) -> None:
     assert found is RULES.get(f"{file}:pick")  # the file is run once
     with pytest.raises(SettingsError, match=r"mine\.py defines no «other»"):
         RULES.get(f"{file}:other")
-    with pytest.raises(SettingsError, match="there is no such file"):
-        RULES.get(f"{tmp_path}/none.py:pick")
+    for path in (f"{tmp_path}/none.py", f"{'x' * 5000}.py"):
+        with pytest.raises(SettingsError, match="there is no such file"):
+            RULES.get(f"{path}:pick")
     file = tmp_path / "broken.py"
     file.write_text("raise ValueError('no')\n")
     with pytest.raises(SettingsError, match="can't be run: ValueError: no"):

