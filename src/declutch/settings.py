@@ -233,6 +233,13 @@ class JudgingSettings(Settings):
         Share | None,
         Parameter(group=EVALUATION, help="Sample from the likeliest tokens of this probability."),
     ] = None
+    num_replies: Annotated[
+        Count,
+        Parameter(
+            group=EVALUATION,
+            help="Replies sampled for each prompt, a cluster of one prompt's; needs a temperature.",
+        ),
+    ] = 1
     thinking: Annotated[
         bool | None,
         Parameter(group=EVALUATION, help="Of templates that know a thinking mode [default: off]."),

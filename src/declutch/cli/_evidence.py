@@ -82,7 +82,7 @@ def _tests(rows: Sequence[ComparisonRow]) -> NamedNumbers:
     for row in rows:
         table.row(
             f"{row.measure.title} {row.metric.label}".replace(" · ", " "),
-            f"{row.n_pairs:,}",
+            (f"{row.n_pairs:,}", f"{row.clusters:,} clusters" if row.clusters else ""),
             _count(row.gained),
             _count(row.lost),
             formats.p_value(row.p).replace("< ", "<"),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from declutch.comparing.comparison import Comparison
-from declutch.comparing.enough import too_few, too_few_of
+from declutch.comparing.enough import too_few_of
 from declutch.comparing.results import CheckRecord, Metric, Results
 from declutch.errors import SettingsError
 from declutch.settings import Mode
@@ -193,8 +193,8 @@ def _check_possible(guard: Guard, metric: Metric) -> None:
 
 
 def _against_number(guard: Guard, metric: Metric, mode: Mode) -> CheckRecord:
-    if too_few(metric.total):
-        return _unmeasured(guard, metric, mode, too_few_of(metric.total))
+    if metric.too_few:
+        return _unmeasured(guard, metric, mode, too_few_of(metric.independent))
     return _judge(guard, metric, mode, metric.value, guard.by, metric.low, metric.high, "")
 
 
@@ -205,8 +205,8 @@ def _against_baseline(
     row = next((row for row in comparison.rows if row.name == metric.name), None)
     if row is None or row.before.value is None:
         return _unmeasured(guard, metric, mode, "the baseline has no such value")
-    if too_few(row.n_pairs):
-        return _unmeasured(guard, metric, mode, too_few_of(row.n_pairs))
+    if row.too_few:
+        return _unmeasured(guard, metric, mode, too_few_of(row.independent))
     if guard.kind == "times" and row.before.value < 0:
         return _unmeasured(
             guard, metric, mode, "the baseline's value is negative, so a multiple of it is no limit"

@@ -24,7 +24,7 @@ class ComparisonRow:
             interval ``low`` to ``high``; where some items are left out of one side, it is not the
             difference of the two values shown.
         p_holm: p adjusted by Holm for the number of tests of its family in this comparison.
-        gained, lost, test, effect, effect_name, prompts_needed: see
+        gained, lost, test, effect, effect_name, prompts_needed, clusters: see
             :class:`declutch.comparing.kinds.Paired`.
         pairs: the values of each item before and after.
         measure: what it is a metric of.
@@ -45,6 +45,7 @@ class ComparisonRow:
     effect: float | None = None
     effect_name: str = ""
     prompts_needed: int | None = None
+    clusters: int | None = None
     pairs: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)
     measure: MeasureFacts = field(default_factory=MeasureFacts)
 
@@ -56,7 +57,12 @@ class ComparisonRow:
     @property
     def too_few(self) -> bool:
         """Whether it was compared on too few items to tell a change from chance."""
-        return too_few(self.n_pairs)
+        return too_few(self.independent)
+
+    @property
+    def independent(self) -> int:
+        """How many independent things were compared: clusters, or items."""
+        return self.n_pairs if self.clusters is None else self.clusters
 
     @property
     def tested(self) -> bool:

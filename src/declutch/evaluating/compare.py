@@ -139,7 +139,9 @@ def _compare_measure(
 def _check_settings(first: Side, second: Side) -> None:
     """Refuse results that were made in different ways."""
     old, new = first.results.settings, second.results.settings
-    differences = differing(old.get("decoding", {}), new.get("decoding", {}), ("before", "after"))
+    # Two draws of one way of sampling may be compared; a note says so.
+    ways = [{**each.get("decoding", {}), "seed": None} for each in (old, new)]
+    differences = differing(ways[0], ways[1], ("before", "after"))
     # A text cut elsewhere is another text.
     lengths = [{"max_length": each.get("max_length")} for each in (old, new)]
     differences += differing(lengths[0], lengths[1], ("before", "after"))
@@ -170,6 +172,9 @@ def _differences(first: Side, second: Side) -> list[str]:
             f"The models were evaluated in different types: {old.model.dtype} before, "
             f"{new.model.dtype} after."
         )
+    seeds = [each.settings.get("decoding", {}).get("seed") for each in (old, new)]
+    if seeds[0] != seeds[1]:
+        notes.append(f"Replies were sampled with seed {seeds[0]} before and {seeds[1]} after.")
     sizes = old.settings.get("batch_size"), new.settings.get("batch_size")
     if sizes[0] != sizes[1] and {old.model.dtype, new.model.dtype} != {"float32"}:
         notes.append(

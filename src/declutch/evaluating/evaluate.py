@@ -76,7 +76,10 @@ def evaluate(
         DataError, ModelError: a prompt can't be used, or the model is not causal.
         PatchMismatch: the patch is another model's.
     """
-    plan = make_plan(with_options(EvaluateSettings, settings, options), suite, judges)
+    plan = make_plan(
+        with_options(EvaluateSettings, settings, options), suite, judges,
+        greedy=None if decoding is None else decoding.greedy,
+    )  # fmt: skip
     engine = TransformersEngine(
         model, tokenizer, decoding or decoding_from(plan.settings),
         batch_size=plan.settings.batch_size,
@@ -100,11 +103,11 @@ def evaluate(
             "patch": patch_record.checksum if patch_record else None,
             **content,
         }
-        store = ReplyStore(directory, {**run, **engine.settings})
+        store = ReplyStore(directory, {**run, **engine.settings, **_several(plan)})
         ledger = Ledger(directory, {**run, "prompt_format": engine.decoding.prompt_format})
         for measure in measures:
             ledger.measure(measure, measure.parts(subject))
-        collect_replies(engine, plan.suite, store)
+        collect_replies(engine, plan.asked, store)
     return _finished(plan, engine, store, ledger, measures, identity, patch_record, content, notes)
 
 
@@ -134,7 +137,8 @@ def evaluate_engine(
         ServerError: a server failed for good.
     """
     asked_settings = with_options(EvaluateSettings, settings, options)
-    plan = make_plan(asked_settings, suite, judges, weights=False)
+    greedy = engine.settings.get("decoding") == "greedy"
+    plan = make_plan(asked_settings, suite, judges, weights=False, greedy=greedy)
     subject = Subject(plan.suite, plan.settings)
     asked = [measure for measure in asked_measures(subject) if measure.needs == "replies"]
     identity = (
@@ -146,9 +150,9 @@ def evaluate_engine(
     known = {"model": identity.id, **identity.model_dump(include={"revision", "fingerprint"})}
     directory = Path(out) if out is not None else None
     notes = _looked_at(subject, asked)
-    store = ReplyStore(directory, {**known, **content, **engine.settings})
+    store = ReplyStore(directory, {**known, **content, **engine.settings, **_several(plan)})
     ledger = Ledger(directory, {**known, **content})
-    collect_replies(engine, plan.suite, store)
+    collect_replies(engine, plan.asked, store)
     for measure in asked:
         ledger.measure(measure, measure.parts(subject))
     left_out = [m.facts.title.lower() for m in all_measures() if m.needs == "weights"]
@@ -180,7 +184,7 @@ def _finished(
     """Ask the judges, and make the results, written where there is a folder."""
     for judge in plan.judges:
         judge_replies(judge, plan.suite, store)
-    store.save(suite_keys(plan.suite))
+    store.save(suite_keys(plan.asked))
     evidence = Evidence(
         sets=set_facts(plan.suite),
         judges=[judge.name for judge in plan.judges],
@@ -198,6 +202,7 @@ def _finished(
             "batch_size": settings.batch_size,
             "limit": settings.limit,
             "seed": settings.seed,
+            **_several(plan),
             **({"capability": list(settings.capability)} if settings.capability else {}),
             **({"dependence": settings.dependence} if settings.dependence else {}),
             "decoding": dict(engine.settings),
@@ -214,6 +219,12 @@ def _finished(
         _write_files(measures, evidence, store.directory)
         results.save(store.directory)
     return results
+
+
+def _several(plan: Plan) -> dict[str, int]:
+    """How many replies a prompt gets, where it is not one."""
+    number = plan.settings.num_replies
+    return {"num_replies": number} if number > 1 else {}
 
 
 def _write_files(measures: Sequence[Measure[Any]], evidence: Evidence, directory: Path) -> None:

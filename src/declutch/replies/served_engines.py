@@ -57,7 +57,7 @@ class ServerEngine:
         del settings["thinking"]
         return settings
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+    def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
         """Yield each prompt's position and reply, in the order in which they come.
 
         Raises:
@@ -67,7 +67,7 @@ class ServerEngine:
         if any(not prompt.strip() for prompt in prompts):
             raise DataError("A prompt is empty: a server has nothing to reply to.")
         chosen = self.decoding
-        seed = None if chosen.greedy else chosen.seed
+        seed = None if chosen.greedy else chosen.seed_of(draw)
         options = (chosen.max_new_tokens, chosen.temperature, seed)
         if chosen.prompt_format == "chat":
             messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
@@ -112,7 +112,7 @@ class VllmEngine:
             **self.encoder.facts(),
         }
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+    def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
         """Yield each prompt's position and reply, some hundreds at a time, in order.
 
         Raises:
@@ -121,7 +121,7 @@ class VllmEngine:
         for start in range(0, len(prompts), _VLLM_PROMPTS):
             chunk = prompts[start : start + _VLLM_PROMPTS]
             inputs = [{"prompt_token_ids": self._encode(prompt)} for prompt in chunk]
-            parameters = [self._parameters(prompt) for prompt in chunk]
+            parameters = [self._parameters(prompt, draw) for prompt in chunk]
             outputs = self._llm.generate(inputs, parameters, use_tqdm=False)
             for index, output in enumerate(outputs, start):
                 best = output.outputs[0]
@@ -139,14 +139,14 @@ class VllmEngine:
             raise DataError("A prompt is empty, and the tokenizer puts nothing before it.")
         return tokens
 
-    def _parameters(self, prompt: str) -> Any:
+    def _parameters(self, prompt: str, draw: int = 0) -> Any:
         # All of it is named: what is left out would still be plain, but not visibly so.
         chosen = self.decoding
         sampling: dict[str, Any] = {}
         if not chosen.greedy:
             from declutch.replies.sampling import prompt_seed
 
-            sampling = {"top_p": chosen.top_p, "seed": prompt_seed(chosen.seed, prompt)}
+            sampling = {"top_p": chosen.top_p, "seed": prompt_seed(chosen.seed_of(draw), prompt)}
         return self._vllm.SamplingParams(
             n=1,
             temperature=chosen.temperature,

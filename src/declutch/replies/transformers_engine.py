@@ -100,7 +100,7 @@ class TransformersEngine:
             **self.encoder.facts(),
         }
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+    def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
         """Yield each prompt's position and reply, batch by batch, the longest prompts first.
 
         Raises:
@@ -115,7 +115,7 @@ class TransformersEngine:
 
         def run(batch: Sequence[int]) -> list[Reply]:
             return self._generate(
-                [encoded[index] for index in batch], [prompts[index] for index in batch]
+                [encoded[index] for index in batch], [prompts[index] for index in batch], draw
             )
 
         try:
@@ -196,8 +196,10 @@ class TransformersEngine:
         output = self._run(encoded, config)
         return torch.stack([step[0].float() for step in output.logits])
 
-    def _generate(self, encoded: Sequence[tuple[int, ...]], prompts: Sequence[str]) -> list[Reply]:
-        output = self._run(encoded, self._config(), logits_processor=self._sampler(prompts))
+    def _generate(
+        self, encoded: Sequence[tuple[int, ...]], prompts: Sequence[str], draw: int
+    ) -> list[Reply]:
+        output = self._run(encoded, self._config(), logits_processor=self._sampler(prompts, draw))
         longest = max(len(tokens) for tokens in encoded)
         return [self._reply(tokens) for tokens in output[:, longest:].tolist()]
 
@@ -234,7 +236,7 @@ class TransformersEngine:
         pad = self.tokenizer.pad_token_id
         return int(pad) if isinstance(pad, int) else min(self._ends, default=0)
 
-    def _sampler(self, prompts: Sequence[str]) -> LogitsProcessorList | None:
+    def _sampler(self, prompts: Sequence[str], draw: int) -> LogitsProcessorList | None:
         """What turns greedy search into sampling; None where it is to stay greedy."""
         if self.decoding.greedy:
             return None
@@ -242,7 +244,7 @@ class TransformersEngine:
 
         from declutch.replies.sampling import SeededSampler, prompt_seed
 
-        seeds = [prompt_seed(self.decoding.seed, prompt) for prompt in prompts]
+        seeds = [prompt_seed(self.decoding.seed_of(draw), prompt) for prompt in prompts]
         sampler = SeededSampler(seeds, self.decoding.temperature, self.decoding.top_p)
         return LogitsProcessorList([sampler])
 

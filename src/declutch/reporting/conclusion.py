@@ -164,7 +164,7 @@ def _detail(row: ComparisonRow, *, several: bool) -> str:
     if row.p is not None:
         text += f", p {_equals(row.p)}"
     if row.n_pairs is not None:
-        text += f", n = {row.n_pairs:,}"
+        text += f", n = {formats.items(row.n_pairs, row.independent)}"
     return f"{text}: {row.reading}."
 
 
@@ -202,11 +202,12 @@ def _noise(aware: Sequence[ComparisonRow], outcome: Outcome) -> list[str]:
         and row.high is not None
         and row.low is not None
     ]
-    counts = [row.n_pairs for row in aware if row.n_pairs and not row.too_few]
+    counts = [(r.independent, r.n_pairs) for r in aware if r.n_pairs and not r.too_few]
     if not widths or not counts or outcome == "improved":
         return []
+    independent, number = min(counts)
     return [
-        f"With {formats.plural(min(counts), 'prompt')} each, a change of less than about "
+        f"With {formats.items(number, independent, 'prompt')} each, a change of less than about "
         f"{max(1, round(max(widths)))} points can't be told from chance: this is not evidence that "
         "nothing changed."
     ]
@@ -289,10 +290,12 @@ def _side_effect(facts: MeasureFacts, present: Sequence[ComparisonRow]) -> list[
     if any(_harmful(row) for row in members):
         return []
     # The same items are behind several metrics of one dimension.
-    most: dict[str | None, int] = {}
+    most: dict[str | None, tuple[int, int]] = {}
     for row in members:
-        most[row.metric.dimension] = max(row.n_pairs, most.get(row.metric.dimension, 0))
-    items = formats.plural(sum(most.values()), facts.items)
+        counts = (row.n_pairs, row.independent)
+        most[row.metric.dimension] = max(counts, most.get(row.metric.dimension, counts))
+    number, independent = map(sum, zip(*most.values(), strict=True))
+    items = formats.items(number, independent, facts.items)
     return [f"{facts.title}: no change could be told from chance ({items})."]
 
 

@@ -78,7 +78,7 @@ def _line(row: ComparisonRow) -> dict[str, str]:
         "difference_interval": formats.difference_interval(row),
         "p": formats.p_value(row.p),
         "p_holm": formats.p_value(row.p_holm),
-        "n": f"{row.n_pairs:,}" if row.n_pairs else "",
+        "n": formats.items(row.n_pairs, row.independent) if row.n_pairs else "",
         "changed": changed,
         "reading": row.reading,
         "mark": _MARKS.get(row.reading, ""),
