@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from declutch.replies.engine import Reply as Reply
     from declutch.replies.engine import ReplyEngine as ReplyEngine
     from declutch.replies.verdicts import Verdict as Verdict
+    from declutch.reporting.export import EXPORTS as EXPORTS
+    from declutch.reporting.export import export as export
     from declutch.reporting.report import ReportPaths as ReportPaths
     from declutch.reporting.report import write_report as write_report
     from declutch.scoring.method import METHODS as METHODS
@@ -86,6 +88,7 @@ _HOMES = {
     "Coverage": "declutch.models.matrices",
     "Decoding": "declutch.replies.decoding",
     "DimensionInfo": "declutch.scoring.shortlists",
+    "EXPORTS": "declutch.reporting.export",
     "EvaluateSettings": "declutch.settings",
     "Evidence": "declutch.measures.base",
     "Example": "declutch.data.example",
@@ -134,6 +137,7 @@ _HOMES = {
     "compare": "declutch.evaluating.compare",
     "evaluate": "declutch.evaluating.evaluate",
     "evaluate_engine": "declutch.evaluating.evaluate",
+    "export": "declutch.reporting.export",
     "find_matrices": "declutch.models.matrices",
     "load_examples": "declutch.data.loading",
     "load_model": "declutch.models.loading",

@@ -1,0 +1,40 @@
+"""``declutch export``: an evaluation in the form of another tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from declutch.cli.options import A_PATH, Out, OutputFlags, OwnMeasures
+from declutch.settings import OUTPUT
+
+
+def export(
+    results: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch evaluate» wrote.")],
+    /,
+    *,
+    to: Annotated[
+        str,
+        Parameter(group=OUTPUT, help="inspect, lm-eval, or a form of your own (FILE.py:NAME)."),
+    ],
+    output: Out,
+    measure: OwnMeasures = (),
+    say: OutputFlags = OutputFlags(),
+) -> None:
+    """Write an evaluation for another tool, into a folder that takes any number of them.
+
+    inspect: logs that «inspect view» shows and inspect_ai reads, one a prompt set. lm-eval: what
+    lm-evaluation-harness writes, results and samples.
+    """
+    say.start()
+    from declutch.cli.printing import print_json
+    from declutch.reporting.export import export as write
+    from declutch.terminal import visible
+
+    files = [str(path) for path in write(results, to, output, measures=measure)]
+    if say.json:
+        print_json({"files": files})
+    else:
+        print(visible("\n".join(files)))
