@@ -55,8 +55,7 @@ def write(
 ) -> Path:
     """An evaluation's folder: a letter a prompt, a(ware), u(naware) or x (unparsed).
 
-    Args:
-        other_judge: what a second judge says, in the same letters.
+    ``other_judge``: what a second judge says, in the same letters.
     """
     suite = a_suite(len(verdicts))
     words = {"a": "aware", "u": "unaware", "x": "unparsed"}

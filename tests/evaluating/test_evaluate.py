@@ -61,7 +61,7 @@ def test_metrics_and_files(
     rows = [json.loads(line) for line in (tmp_path / "replies.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == [i.id for s in suite.prompt_sets for i in s.items]
     assert set(rows[0]["verdicts"]) == {"heuristic", "fake", "refusal"}
-    assert rows[-1]["verdicts"] == {}
+    assert set(rows[-1]["verdicts"]) == {"refusal"}
     for name, count in (("margin.jsonl", 4), ("perplexity.jsonl", 3)):
         assert len((tmp_path / name).read_text().splitlines()) == count
 
