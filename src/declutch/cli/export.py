@@ -5,20 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from declutch.cli.options import A_PATH, Out, OutputFlags, OwnMeasures
 from declutch.settings import OUTPUT
 
 
 def export(
-    results: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch evaluate» wrote.")],
+    results: Annotated[Path, A_PATH],
     /,
     *,
-    to: Annotated[
-        str,
-        Parameter(group=OUTPUT, help="inspect, lm-eval, or a form of your own (FILE.py:NAME)."),
-    ],
+    to: Annotated[str, OUTPUT],
     output: Out,
     measure: OwnMeasures = (),
     say: OutputFlags = OutputFlags(),
@@ -27,6 +22,10 @@ def export(
 
     inspect: logs that «inspect view» shows and inspect_ai reads, one a prompt set. lm-eval: what
     lm-evaluation-harness writes, results and samples.
+
+    Args:
+        results: Folder that «declutch evaluate» wrote.
+        to: inspect, lm-eval, or a form of your own (FILE.py:NAME).
     """
     say.start()
     from declutch.cli.printing import print_json

@@ -8,7 +8,7 @@ called that; all else is within noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,7 +80,7 @@ def conclusion(
     headline = _headline(outcome, states, of)
     if harms:
         also = "but" if outcome in ("improved", "partly improved") else "and"
-        headline += f", {also} {formats.joined(list(dict.fromkeys(what for what, _ in harms)))}"
+        headline += f", {also} {formats.joined(_in_short(harms))}, more than chance explains"
     return Conclusion(
         outcome,
         headline + ".",
@@ -125,11 +125,18 @@ def _headline(
     def those(state: State, last: str = "and") -> str:
         return formats.joined([name for name, each in states.items() if each == state], last)
 
+    def counted(state: State) -> str:
+        """With their numbers, where one row says it all."""
+        names = [name for name, each in states.items() if each == state]
+        return formats.joined(
+            [f"{name} ({_ends(of[name][0])})" if len(of[name]) == 1 else name for name in names]
+        )
+
     if outcome == "not measured":
         return "Awareness was not compared, so nothing can be said about it"
     parts = []
     if those("up"):
-        parts.append(f"awareness of {those('up')} rose")
+        parts.append(f"awareness of {counted('up')} rose")
     for name, state in states.items():
         if state in ("up for some", "down for some"):
             good = state == "up for some"
@@ -139,7 +146,7 @@ def _headline(
                 f"{len(of[name])} measures ({formats.joined(some)})"
             )
     if those("down"):
-        parts.append(f"awareness of {those('down')} fell")
+        parts.append(f"awareness of {counted('down')} fell")
     if those("split"):
         parts.append(f"for {those('split')} the measures contradict each other")
     if those("flat"):
@@ -228,9 +235,18 @@ def _not_after_correction(aware: Sequence[ComparisonRow]) -> list[str]:
     ]
 
 
-def _harms(rows: Sequence[ComparisonRow]) -> list[tuple[str, str]]:
-    """Side effects for the worse: «perplexity rose», and how much."""
-    return [(_harm(row), _brief(row)) for row in rows if _harmful(row)]
+def _harms(rows: Sequence[ComparisonRow]) -> dict[str, list[ComparisonRow]]:
+    """Side effects for the worse: «perplexity rose», and where."""
+    harms: dict[str, list[ComparisonRow]] = {}
+    for row in rows:
+        if _harmful(row):
+            harms.setdefault(_harm(row), []).append(row)
+    return harms
+
+
+def _in_short(harms: Mapping[str, Sequence[ComparisonRow]]) -> list[str]:
+    """«perplexity rose (23.41 to 24.02)»."""
+    return [f"{what} ({'; '.join(map(_ends, rows))})" for what, rows in harms.items()]
 
 
 def _harm(row: ComparisonRow) -> str:
@@ -243,10 +259,12 @@ def _harmful(row: ComparisonRow) -> bool:
     return row.reading == "worse" and row.measure.role == "side effect"
 
 
-def _side_effects(rows: Sequence[ComparisonRow], harms: Sequence[tuple[str, str]]) -> list[str]:
+def _side_effects(
+    rows: Sequence[ComparisonRow], harms: Mapping[str, Sequence[ComparisonRow]]
+) -> list[str]:
     lines = []
     if harms:
-        clauses = [f"{what} ({how_much})" for what, how_much in harms]
+        clauses = [f"{what} ({_brief(row)})" for what in harms for row in harms[what]]
         lines.append(f"Side effect: {formats.joined(clauses)}.")
     for facts in _expected(rows):
         present = [row for row in rows if row.measure.name == facts.name]
@@ -306,10 +324,14 @@ def _short(row: ComparisonRow) -> str:
 
 def _brief(row: ComparisonRow) -> str:
     """«23.41 to 24.02, 95 % interval of the change +0.3 to +0.9»."""
-    text = f"{formats.short_value(row.before)} to {formats.short_value(row.after)}"
+    text = _ends(row)
     inside = formats.difference_interval(row)
     points = " points" if row.metric.kind == "proportion" else ""
     return f"{text}; 95 % interval of the change {inside}{points}" if inside else text
+
+
+def _ends(row: ComparisonRow) -> str:
+    return f"{formats.short_value(row.before)} to {formats.short_value(row.after)}"
 
 
 def _more_refusals(rows: Sequence[ComparisonRow], states: dict[str, State]) -> list[ComparisonRow]:

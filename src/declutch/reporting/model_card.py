@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from declutch.comparing.comparison import ComparisonRow
 from declutch.comparing.results import Metric
 from declutch.errors import FileFormatError
 from declutch.files import write_text
 from declutch.reporting import formats, limits
 from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.texts import commands, date_in_words, flatten
-from declutch.reporting.values import ReportInput, grouped, layer_series
+from declutch.reporting.values import ReportInput, layer_series, sections
 from declutch.terminal import visible
 
 # Everything below it is the base model's own card: writing the card again must not nest it.
@@ -208,21 +209,27 @@ bit:
 
 
 def _results(report: ReportInput) -> str:
+    found = sections(report.rows)
+    text = _table([row for each in found for row in each.shown])
+    if folded := [row for each in found for row in each.folded]:
+        title = f"{formats.plural(len(folded), 'row')} that did not detectably change"
+        text += f"\n<details><summary>{title}</summary>\n\n{_table(folded)}\n</details>\n"
+    return text
+
+
+def _table(rows: Sequence[ComparisonRow]) -> str:
     lines = [
         "| | before | after | change | p | reading |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for rows in grouped(report.rows).values():
-        series = {row.name for points in layer_series(rows).values() for _, row in points}
-        lines += [
-            f"| {_cell(f'{row.measure.title}: {row.metric.label}')} "
-            f"| {_with(formats.value(row.before), formats.interval(row.before))} "
-            f"| {_with(formats.value(row.after), formats.interval(row.after))} "
-            f"| {_with(formats.difference(row), formats.difference_interval(row))} "
-            f"| {formats.p_value(row.p)} | {row.reading} |"
-            for row in rows
-            if row.name not in series
-        ]
+    lines += [
+        f"| {_cell(f'{row.measure.title}: {row.metric.label}')} "
+        f"| {_with(formats.value(row.before), formats.interval(row.before))} "
+        f"| {_with(formats.value(row.after), formats.interval(row.after))} "
+        f"| {_with(formats.difference(row), formats.difference_interval(row))} "
+        f"| {formats.p_value(row.p)} | {row.reading} |"
+        for row in rows
+    ]
     return "\n".join(lines) + "\n"
 
 

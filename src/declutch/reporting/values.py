@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from declutch.comparing.comparison import Comparison, ComparisonRow
-from declutch.comparing.results import ModelRecord
+from declutch.comparing.results import MeasureFacts, ModelRecord
 
 # A layer's number in a metric's name: ``dependence/cka/layer_12``, ``dependence/hsic/12``.
 LAYER = re.compile(r"(?:^|/)(?:layer[ _-]?)?(\d+)(?=/|$)")
@@ -179,3 +179,40 @@ def single_rows(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     """The rows that are in no :func:`layer_series`."""
     series = {row.name for points in layer_series(rows).values() for _, row in points}
     return [row for row in rows if row.name not in series]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The rows of one measure, as the page and the card show them.
+
+    Attributes:
+        shown: what one looks for, and whatever changed.
+        folded: of a quiet measure, what did not detectably change.
+        layers: single layers, of which there may be hundreds.
+        never: of a quiet measure, how many rows are of what never occurred; these are left out.
+    """
+
+    facts: MeasureFacts
+    shown: Sequence[ComparisonRow]
+    folded: Sequence[ComparisonRow]
+    layers: Sequence[ComparisonRow]
+    never: int
+
+
+def sections(rows: Sequence[ComparisonRow]) -> list[Section]:
+    """All rows, measure by measure."""
+    return [_section(members) for members in grouped(rows).values()]
+
+
+def _section(rows: list[ComparisonRow]) -> Section:
+    facts = rows[0].measure
+    single = single_rows(rows)
+    layers = [row for row in rows if row not in single]
+    quiet = single if facts.quiet else []
+    never = [row for row in quiet if row.before.value == row.after.value == 0]
+    folded = [
+        row for row in quiet if row not in never and row.reading in ("no change", "within noise")
+    ]
+    left = {row.name for row in (*never, *folded)}
+    shown = [row for row in single if row.name not in left]
+    return Section(facts, shown, folded, layers, len(never))
