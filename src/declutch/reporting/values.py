@@ -205,14 +205,18 @@ def sections(rows: Sequence[ComparisonRow]) -> list[Section]:
 
 
 def _section(rows: list[ComparisonRow]) -> Section:
-    facts = rows[0].measure
+    parts: dict[str, list[ComparisonRow]] = {"shown": [], "folded": [], "never": []}
     single = single_rows(rows)
-    layers = [row for row in rows if row not in single]
-    quiet = single if facts.quiet else []
-    never = [row for row in quiet if row.before.value == row.after.value == 0]
-    folded = [
-        row for row in quiet if row not in never and row.reading in ("no change", "within noise")
-    ]
-    left = {row.name for row in (*never, *folded)}
-    shown = [row for row in single if row.name not in left]
-    return Section(facts, shown, folded, layers, len(never))
+    for row in single:
+        parts[_part(row)].append(row)
+    names = {row.name for row in single}
+    layers = [row for row in rows if row.name not in names]
+    return Section(rows[0].measure, parts["shown"], parts["folded"], layers, len(parts["never"]))
+
+
+def _part(row: ComparisonRow) -> str:
+    if not row.measure.quiet:
+        return "shown"
+    if row.before.value == row.after.value == 0:
+        return "never"
+    return "folded" if row.reading in ("no change", "within noise") else "shown"
