@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from declutch.data.encoding import EncodedDimension, EncodedExample, Encoder, encode_all
 from declutch.data.loading import load_examples
@@ -70,11 +69,7 @@ class Inspection:
     dimensions: tuple[DimensionView, ...] = ()
     plan: str = ""
     seconds: float | None = None
-    notes: tuple[str, ...] = field(default=())
-
-    def as_json(self) -> dict[str, Any]:
-        """For ``--json``."""
-        return asdict(self)
+    notes: tuple[str, ...] = ()
 
 
 def inspect_model(
@@ -98,11 +93,9 @@ def inspect_model(
     views, encoded = [], []
     for name, source in sources.items():
         data = load_examples(
-            source,
-            num_samples=chosen.num_samples,
-            seed=chosen.seed,
+            source, num_samples=chosen.num_samples, seed=chosen.seed,
             allow_fewer=chosen.allow_fewer,
-        )
+        )  # fmt: skip
         dimension = encode_all(encoder, data.examples, name, allow_fewer=chosen.allow_fewer)
         ids = [example.id for example in data.examples if example.id not in dimension.too_long]
         encoded.append(dimension)

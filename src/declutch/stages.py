@@ -156,9 +156,6 @@ class RunFolder:
     def _keep(self, stage: Stage, record: StageRecord) -> None:
         stages = {**self._record.stages, stage.name: record}
         self._record = self._record.model_copy(update={"stages": stages})
-        self._write()
-
-    def _write(self) -> None:
         write_json(self.out / RUN_FILE, self._record.model_dump(mode="json"))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from declutch.comparing.comparison import Comparison, ComparisonRow, MeasureTable, adjusted
 from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
-from declutch.evaluating.keeping import facts_of, read_measured
+from declutch.evaluating.keeping import read_measured
 from declutch.items import read_items
 from declutch.measures.base import Evidence, Measure, all_measures
 from declutch.records import differing
@@ -68,7 +68,7 @@ class Side:
             manner_judges=manner,
             replies=read_replies(self.directory) if replies.exists() else [],
             items=items,
-            facts=facts_of(read_measured(self.directory)),
+            facts=read_measured(self.directory).facts,
         )
 
 
@@ -142,10 +142,11 @@ def _compare_measure(
 def _check_settings(first: Side, second: Side) -> None:
     """Refuse results that were made in different ways."""
     old, new = first.results.settings, second.results.settings
-    differences = differing(old.get("decoding", {}), new.get("decoding", {}), ("before", "after"))
     # A text cut elsewhere is another text.
-    lengths = [{"max_length": each.get("max_length")} for each in (old, new)]
-    differences += differing(lengths[0], lengths[1], ("before", "after"))
+    ways = [
+        {**each.get("decoding", {}), "max_length": each.get("max_length")} for each in (old, new)
+    ]
+    differences = differing(ways[0], ways[1], ("before", "after"))
     judges = old.get("judges", {}), new.get("judges", {})
     for judge in sorted({*judges[0]} & {*judges[1]}):
         differences += [

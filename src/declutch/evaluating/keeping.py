@@ -41,6 +41,14 @@ class MeasuredRecord(Record):
     run: dict[str, Any]
     parts: dict[str, dict[str, PartRecord]] = Field(default_factory=dict)
 
+    @property
+    def facts(self) -> Facts:
+        """By measure and part, what was kept beside the items."""
+        return {
+            name: {part: one.facts for part, one in parts.items()}
+            for name, parts in self.parts.items()
+        }
+
 
 class Ledger:
     """Items by measure, on disk part by part, or in memory alone for ``directory=None``.
@@ -73,7 +81,7 @@ class Ledger:
     @property
     def facts(self) -> Facts:
         """By measure and part, what was kept beside the items."""
-        return facts_of(self._record)
+        return self._record.facts
 
     def measure(self, measure: Measure[Any], parts: Sequence[Part]) -> None:
         """Measure what is not there yet.
@@ -155,11 +163,3 @@ def read_measured(directory: Path) -> MeasuredRecord:
     if not path.exists():
         return MeasuredRecord(run={})
     return read_record(path, MeasuredRecord, FORMAT_VERSION)
-
-
-def facts_of(record: MeasuredRecord) -> Facts:
-    """By measure and part, what was kept beside the items."""
-    return {
-        name: {part: one.facts for part, one in parts.items()}
-        for name, parts in record.parts.items()
-    }
