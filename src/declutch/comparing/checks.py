@@ -113,15 +113,13 @@ def guarded_metrics(
         SettingsError: there is none, or several sorts of metric go by that name; it lists them.
     """
     name = guard.name
-    exact = [metric for metric in metrics if metric.name == name]
-    if exact:
-        return exact
-    begins = [metric for metric in metrics if metric.name.startswith((f"{name}/", f"{name}@"))]
-    if begins:
-        return begins
-    of_dimension = [m for m in metrics if m.dimension == name and m.group in outcomes]
-    if of_dimension:
-        return of_dimension
+    for meant in (
+        [metric for metric in metrics if metric.name == name],
+        [metric for metric in metrics if metric.name.startswith((f"{name}/", f"{name}@"))],
+        [metric for metric in metrics if metric.dimension == name and metric.group in outcomes],
+    ):
+        if meant:
+            return meant
     parts = [m for m in metrics if name in (m.group, m.dimension, *m.name.split("/"))]
     if not parts:
         known = dict.fromkeys(metric.name.partition("/")[0] for metric in metrics)

@@ -163,15 +163,11 @@ class Comparison:
 
 def adjusted(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
     """The rows with Holm's adjusted p, family by family."""
-    families: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
+    families: dict[str, dict[str, float]] = {}
+    for row in rows:
         if row.p is not None:
-            families.setdefault(row.measure.family, []).append(index)
-    p_holm: dict[int, float] = {}
+            families.setdefault(row.measure.family, {})[row.name] = row.p
+    p_holm: dict[str, float] = {}
     for members in families.values():
-        p_values = statistics.holm([rows[index].p or 0.0 for index in members])
-        p_holm.update(zip(members, p_values, strict=True))
-    return tuple(
-        replace(row, p_holm=p_holm[index]) if index in p_holm else row
-        for index, row in enumerate(rows)
-    )
+        p_holm.update(zip(members, statistics.holm([*members.values()]), strict=True))
+    return tuple(replace(row, p_holm=p_holm.get(row.name)) for row in rows)

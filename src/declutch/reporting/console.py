@@ -146,5 +146,5 @@ def _name(row: ComparisonRow) -> str:
     return row.metric.label.replace(" · ", " ")
 
 
-def _value(metric: Metric | None) -> str:
+def _value(metric: Metric) -> str:
     return formats.value(metric).replace(" = ", " ")
