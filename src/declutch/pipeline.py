@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declutch.checkpoint import check_writable, save_patched
+from declutch.checkpoint import check_writable, write_checkpoint
 from declutch.comparing.checks import Guard, parse_guards
 from declutch.data.held import are_examples, checked_examples
 from declutch.data.loading import load_examples
@@ -213,7 +213,7 @@ class _Run:
         """The patched checkpoint, read back from disk."""
         made_from = {"model": loaded.info.fingerprint, "patch": patch.info.checksum}
         if not self.folder.done(MODEL, made_from):
-            checked = save_patched(loaded, patch, self.out / MODEL.name)
+            checked = write_checkpoint(loaded, patch, self.out / MODEL.name, "patched")
             log.info("Read back from disk: all %d patched weights are right", checked)
             self.folder.finish(MODEL)
 
