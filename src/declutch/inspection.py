@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -137,11 +138,10 @@ def _shown(loaded: LoadedModel, name: str, example: EncodedExample) -> ShownExam
 
 
 def _groups(coverage: Coverage, ratio: float) -> tuple[MatrixGroup, ...]:
-    counts: dict[tuple[str, str, tuple[int, int]], int] = {}
-    for matrix in coverage.matrices:
-        last = matrix.name.rpartition(".")[2].partition("[")[0]
-        key = (last, matrix.kind, matrix.shape)
-        counts[key] = counts.get(key, 0) + 1
+    counts = Counter(
+        (matrix.name.rpartition(".")[2].partition("[")[0], matrix.kind, matrix.shape)
+        for matrix in coverage.matrices
+    )
     return tuple(
         MatrixGroup(name, kind, shape, count, important(shape[0] * shape[1], ratio))
         for (name, kind, shape), count in counts.items()
@@ -150,13 +150,12 @@ def _groups(coverage: Coverage, ratio: float) -> tuple[MatrixGroup, ...]:
 
 def _skipped(coverage: Coverage) -> dict[str, int]:
     """Parameters that are not covered, by last names and reason."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for entry in coverage.skipped:
         parts = entry.parameter.partition("[")[0].split(".")
         name = ".".join(parts[-2:]) if parts[-1] in ("weight", "bias") else parts[-1]
-        label = f"{name}: {entry.reason}"
-        counts[label] = counts.get(label, 0) + 1
-    return counts
+        counts[f"{name}: {entry.reason}"] += 1
+    return dict(counts)
 
 
 def _cost(
