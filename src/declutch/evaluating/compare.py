@@ -180,22 +180,18 @@ def _differences(first: Side, second: Side) -> list[str]:
             f"The batch size is {sizes[0]} before and {sizes[1]} after; outside float32 that "
             "alone can change a reply."
         )
-    versions = {
-        key: value
-        for key, value in old.versions.items()
-        if key in new.versions and new.versions[key] != value
-    }
     notes += [
-        f"{key} is {value} before and {new.versions[key]} after." for key, value in versions.items()
+        f"{key} is {value} before and {new.versions[key]} after."
+        for key, value in old.versions.items()
+        if new.versions.get(key, value) != value
     ]
     # What each evaluation says of itself, such as another version of a suite's data.
     return notes + [str(note) for each in (old, new) for note in each.settings.get("notes") or ()]
 
 
 def _one_sided(first: Side, second: Side) -> list[str]:
-    notes = []
-    for side, other, where in ((first, second, "before"), (second, first, "after")):
-        alone = [name for name in side.metrics if name not in other.metrics]
-        if alone:
-            notes.append(f"Only {where}: {', '.join(alone)}.")
-    return notes
+    return [
+        f"Only {where}: {', '.join(alone)}."
+        for side, other, where in ((first, second, "before"), (second, first, "after"))
+        if (alone := [name for name in side.metrics if name not in other.metrics])
+    ]

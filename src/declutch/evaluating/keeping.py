@@ -140,16 +140,14 @@ class Ledger:
         self._rows[name] = [*others, *items]
         done = PartRecord(depends=dict(part.depends), items=len(items), facts=dict(facts))
         parts = {**self._record.parts.get(name, {}), part.name: done}
-        self._record = self._record.model_copy(
-            update={"parts": {**self._record.parts, name: parts}}
-        )
+        update = {"parts": {**self._record.parts, name: parts}}
+        self._record = self._record.model_copy(update=update)
         if self._directory is None:
             return
         path = self._directory / f"{name}.jsonl"
-        if rewritten or not path.exists():
-            write_jsonl(path, [item.model_dump(mode="json") for item in self._rows[name]])
-        else:
-            append_jsonl(path, [item.model_dump(mode="json") for item in items])
+        anew = rewritten or not path.exists()
+        rows = [item.model_dump(mode="json") for item in (self._rows[name] if anew else items)]
+        (write_jsonl if anew else append_jsonl)(path, rows)
         write_json(self._directory / RECORD_FILE, self._record.model_dump(mode="json"))
 
 
