@@ -68,14 +68,12 @@ class ServerEngine:
             raise DataError("A prompt is empty: a server has nothing to reply to.")
         chosen = self.decoding
         seed = None if chosen.greedy else chosen.seed
-        options = (chosen.max_new_tokens, chosen.temperature, seed)
+        options: dict[str, Any] = {"temperature": chosen.temperature, "seed": seed}
         if chosen.prompt_format == "chat":
             messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
-            found = self.client.chat_each(messages, *options)
+            yield from self.client.chat_each(messages, chosen.max_new_tokens, **options)
         else:
-            found = self.client.complete_each(prompts, *options)
-        for index, reply in found:
-            yield index, Reply(reply.text, reply.finish)
+            yield from self.client.complete_each(prompts, chosen.max_new_tokens, **options)
 
 
 class VllmEngine:
