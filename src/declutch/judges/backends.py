@@ -69,26 +69,16 @@ class LocalBackend:
     """A judge loaded by transformers when it is first asked.
 
     Args:
-        reference: a folder, a hub id or a GGUF file, as for ``load_model``.
+        reference, options: as for ``load_model``.
         batch_size: replies judged at once; halved where memory runs out.
     """
 
     def __init__(
-        self,
-        reference: str,
-        *,
-        revision: str | None = None,
-        dtype: Dtype = "auto",
-        device: str | None = None,
-        batch_size: int = 8,
-        trust_remote_code: bool = False,
+        self, reference: str, options: ModelSettings | None = None, *, batch_size: int = 8
     ) -> None:
         self.reference = reference
-        self.revision = revision
-        self.dtype = dtype
-        self.device = device
+        self.options = options or ModelSettings()
         self._batches = Batches(batch_size)
-        self.trust_remote_code = trust_remote_code
         self._loaded: LoadedModel | None = None
 
     @property
@@ -97,8 +87,8 @@ class LocalBackend:
         return {
             "backend": "transformers",
             "model": self.reference,
-            "revision": self.revision,
-            "dtype": self.dtype,
+            "revision": self.options.revision,
+            "dtype": self.options.dtype,
         }
 
     def chat(
@@ -138,15 +128,7 @@ class LocalBackend:
         if self._loaded is None:
             from declutch.models.loading import load_model
 
-            self._loaded = load_model(
-                self.reference,
-                ModelSettings(
-                    dtype=self.dtype,
-                    device=self.device,
-                    revision=self.revision,
-                    trust_remote_code=self.trust_remote_code,
-                ),
-            )
+            self._loaded = load_model(self.reference, self.options)
         return self._loaded
 
     def _render(self, conversation: Messages, arguments: Mapping[str, Any]) -> list[int]:
@@ -231,14 +213,14 @@ def make_backend(options: Options, default_model: str) -> Backend:
     model = options.text("model", first=True)
     if (url := options.text("url")) is not None:
         return ServerBackend(make_client(options, url, model or default_model))
-    return LocalBackend(
-        model or default_model,
+    settings = ModelSettings(
         revision=options.text("revision"),
         dtype=options.choice("dtype", get_args(Dtype)),  # type: ignore[arg-type]
         device=options.text("device"),
-        batch_size=options.whole("batch-size", 8),
         trust_remote_code=options.flag("trust-remote-code"),
     )
+    size = options.whole("batch-size", 8)
+    return LocalBackend(model or default_model, settings, batch_size=size)
 
 
 def make_client(options: Options, url: str, model: str) -> OpenAIClient:

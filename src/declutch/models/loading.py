@@ -70,7 +70,8 @@ def load_model(reference: str | Path, options: ModelSettings | None = None) -> L
     with readable(reference, "model", remedy):
         where, arguments = _locate(source, options)
         log.info("Loading %s", reference)
-        stored = _stored(where, arguments)
+        files = "gguf_file" not in arguments
+        stored = stored_checkpoint(where, arguments.get("revision")) if files else None
     # First, since it takes no time: a large model is not read in vain.
     with readable(reference, "tokenizer", remedy):
         tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
@@ -123,12 +124,6 @@ def _refuse_larger(
             f"{described:,} weights, and the files hold {stored.numel:,}. Get the whole "
             "checkpoint."
         )
-
-
-def _stored(where: str, arguments: Mapping[str, Any]) -> StoredCheckpoint | None:
-    if "gguf_file" in arguments:
-        return None
-    return stored_checkpoint(where, arguments.get("revision"))
 
 
 def _locate(reference: str, options: ModelSettings) -> tuple[str, dict[str, Any]]:
