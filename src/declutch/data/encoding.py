@@ -140,11 +140,17 @@ class Encoder:
         return EncodedExample(tuple(ids), tuple(mask), truncated)
 
     def encode_prompt(self, prompt: str) -> tuple[int, ...]:
-        """Encode a prompt alone, ready for a reply to be generated."""
+        """Encode a prompt alone, ready for a reply to be generated.
+
+        Raises:
+            DataError: it is empty.
+        """
         if self.prompt_format == "chat":
             ids = self._tokens(self._render(prompt), special=False)
         else:
             ids = self._tokens(prompt, special=True)
+        if not ids:
+            raise DataError("A prompt is empty, and the tokenizer puts nothing before it.")
         self._check_bos(ids)
         return tuple(ids)
 

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch, SettingsError
 from declutch.files import atomic_path, write_json
-from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
+from declutch.models.fingerprint import checksum_change, fingerprint, float_bits, seal
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.matrices import WeightMatrix, resolve
-from declutch.models.seals import seal
 from declutch.patching.sets import PatchParent, combined, values_at
 from declutch.patching.tensors import read_patch_tensors
 from declutch.ranges import Scale, check_value

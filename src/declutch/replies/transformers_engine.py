@@ -130,8 +130,6 @@ class TransformersEngine:
 
     def _encode(self, prompt: str) -> tuple[int, ...]:
         tokens = self.encoder.encode_prompt(prompt)
-        if not tokens:
-            raise DataError("A prompt is empty, and the tokenizer puts nothing before it.")
         limit = getattr(self.model.config, "max_position_embeddings", None)
         new = self.decoding.max_new_tokens
         if isinstance(limit, int) and len(tokens) + new > limit:
