@@ -15,7 +15,7 @@ from declutch.comparing.results import PatchRecord, Results
 from declutch.errors import SettingsError
 from declutch.evaluating.compare import Side
 from declutch.files import read_json, read_jsonl
-from declutch.measures.capability.outcome import CapabilityItem
+from declutch.measures.capability.tasks import CapabilityItem
 from declutch.reporting.export import export
 from tests.evaluating.test_compare import write
 
