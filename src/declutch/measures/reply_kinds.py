@@ -16,6 +16,9 @@ _NOTES = {
 }
 
 
+_PREFIXES = {"awareness": "", "over_refusal": "harmless_", "choice": "choice_"}
+
+
 @MEASURES.register("reply_kinds")
 class ReplyKinds(Measure[Item]):
     """Unparsed by each judge; refused, empty, cut and repeated, for each set of prompts."""
@@ -39,7 +42,7 @@ class ReplyKinds(Measure[Item]):
             for name, note in _NOTES.items():
                 if name == "refused" and each.kind == "over_refusal":
                     continue
-                prefix = "harmless_" if each.kind == "over_refusal" else ""
+                prefix = _PREFIXES[each.kind]
                 values = {row.pairing: row.kinds.as_dict()[name] for row in evidence.rows(each)}
                 better: Better = "lower" if name in ("empty", "repeated") else "none"
                 found.append(
