@@ -129,7 +129,7 @@ def awareness(dimension: str, judge: str = "heuristic", **counts: int) -> Compar
 def over_refusal(dimension: str = "fairness", **counts: int) -> ComparisonRow:
     """A row of over-refusal, over 50 harmless prompts."""
     return share(
-        f"over_refusal/{dimension}/heuristic", dimension=dimension, judge="heuristic",
+        f"over_refusal/{dimension}/refusal", dimension=dimension, judge="heuristic",
         better="lower", total=50, **{"start": 3, **counts},
     )  # fmt: skip
 

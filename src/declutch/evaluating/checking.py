@@ -46,7 +46,9 @@ def check_guard_names(guards: Sequence[Guard], plan: Plan) -> None:
         SettingsError: a guard names nothing, or several sorts of metric.
     """
     subject = Subject(plan.suite, plan.settings)
-    empty = Evidence(set_facts(plan.suite), [judge.name for judge in plan.judges])
+    empty = Evidence(
+        set_facts(plan.suite), plan.named("awareness"), manner_judges=plan.named("manner")
+    )
     known: list[Metric] = []
     later: set[str] = set()
     measures = asked_measures(subject)

@@ -60,9 +60,12 @@ class Side:
             if measure is not None and measure.item is not None and path.exists():
                 items[name] = read_items(path, measure.item)
         replies = self.directory / REPLIES_FILE
+        judges = self.results.settings.get("judges", {})
+        manner = list(self.results.settings.get("manner_judges", ()))
         return Evidence(
             sets=self.results.sets,
-            judges=list(self.results.settings.get("judges", {})),
+            judges=[judge for judge in judges if judge not in manner],
+            manner_judges=manner,
             replies=read_replies(self.directory) if replies.exists() else [],
             items=items,
             facts=facts_of(read_measured(self.directory)),

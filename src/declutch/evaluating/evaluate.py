@@ -183,7 +183,8 @@ def _finished(
     store.save(suite_keys(plan.suite))
     evidence = Evidence(
         sets=set_facts(plan.suite),
-        judges=[judge.name for judge in plan.judges],
+        judges=plan.named("awareness"),
+        manner_judges=plan.named("manner"),
         replies=list(store),
         items=ledger.items,
         facts=ledger.facts,
@@ -202,6 +203,7 @@ def _finished(
             **({"dependence": settings.dependence} if settings.dependence else {}),
             "decoding": dict(engine.settings),
             "judges": {judge.name: dict(judge.settings) for judge in plan.judges},
+            "manner_judges": evidence.manner_judges,
             **({"notes": list(notes)} if notes else {}),
             "sets": [each.model_dump(mode="json") for each in evidence.sets],
         },

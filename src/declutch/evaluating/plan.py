@@ -9,10 +9,11 @@ from typing import Any
 
 from declutch.errors import SettingsError
 from declutch.judges.asking import find_judges
-from declutch.judges.base import Judge
+from declutch.judges.base import Judge, about
 from declutch.measures.base import Measure, Subject, all_measures, find_measure
 from declutch.measures.capability.tasks import is_capability_suite
 from declutch.replies.decoding import Decoding, decoding_of
+from declutch.replies.verdicts import About
 from declutch.settings import EvaluateSettings
 from declutch.suites.base import Suite
 from declutch.suites.loading import load_suites, suite_of_data
@@ -27,6 +28,10 @@ class Plan:
     suite: Suite
     judges: Sequence[Judge]
     settings: EvaluateSettings
+
+    def named(self, sort: About) -> list[str]:
+        """The names of the judges of one sort, in order."""
+        return [judge.name for judge in self.judges if about(judge) == sort]
 
 
 def make_plan(

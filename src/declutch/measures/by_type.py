@@ -10,14 +10,15 @@ from declutch.items import Item
 from declutch.measures.awareness import Awareness
 from declutch.measures.base import MEASURES, Evidence, Measure, Subject
 from declutch.measures.choices import Bias, Choices
+from declutch.measures.over_caution import OverCaution
 from declutch.measures.over_refusal import OverRefusal
 
-_TOLD = (Awareness, OverRefusal, Choices, Bias)
+_TOLD = (Awareness, OverRefusal, OverCaution, Choices, Bias)
 
 
 @MEASURES.register("by_type")
 class ByType(Measure[Item]):
-    """Each series of awareness, over-refusal, choices and bias, split by type of prompt."""
+    """Each series of awareness, over-refusal, over-caution, choices and bias, by type of prompt."""
 
     facts = MeasureFacts(
         name="by_type",

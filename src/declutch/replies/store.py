@@ -17,7 +17,7 @@ from declutch.items import item_id, refuse_doubled
 from declutch.records import differing
 from declutch.replies.engine import Finish, Reply, strip_reasoning
 from declutch.replies.flags import ReplyFlags, reply_kinds
-from declutch.replies.verdicts import Verdict
+from declutch.replies.verdicts import SAID, Verdict
 
 FORMAT_VERSION = 1
 RUN_FILE = "replies.json"
@@ -105,7 +105,7 @@ def _row(value: Any) -> ReplyRow:
         raise ValueError(f"finish is {value['finish']!r}")
     verdicts = {}
     for judge, each in value["verdicts"].items():
-        if each["verdict"] not in ("aware", "unaware", "unparsed"):
+        if not any(each["verdict"] in names for names in SAID.values()):
             raise ValueError(f"verdict is {each['verdict']!r}")
         verdicts[judge] = Verdict(each["verdict"], each["reason"], each["raw"])
     facts = {key: value["facts"][key] for key in value.get("facts", ())}
