@@ -96,7 +96,7 @@ def test_kinds_are_counted_apart(evidence: Evidence) -> None:
 def test_all_measures_have_one_name_and_stand_in_order() -> None:
     found = all_measures()
     assert [one.facts.name for one in found] == [
-        "awareness", "over_refusal", "over_caution", "reply_kinds", "agreement", "margin",
+        "awareness", "flow", "over_refusal", "over_caution", "reply_kinds", "agreement", "margin",
         "perplexity", "capability", "dependence", "wording",
     ]  # fmt: skip
     assert all(one.facts.name in MEASURES for one in found)
