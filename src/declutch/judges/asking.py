@@ -23,7 +23,8 @@ _OFFLINE: Mapping[About, str] = {"awareness": "heuristic", "manner": "refusal"}
 def judge_replies(judge: Judge, suite: Suite, store: ReplyStore, cut: Cut | None = None) -> None:
     """Ask a judge about every reply that it has not judged yet.
 
-    Awareness is a question about replies to awareness prompts alone.
+    Awareness is a question about replies to awareness prompts alone, and none is asked about
+    questions with options.
 
     Args:
         cut: judge the beginning of each reply. Where that is the whole, which must be judged
@@ -35,7 +36,7 @@ def judge_replies(judge: Judge, suite: Suite, store: ReplyStore, cut: Cut | None
     dimensions = {
         (each.suite, each.name): each.dimension
         for each in suite.prompt_sets
-        if each.kind == "awareness" or about(judge) == "manner"
+        if each.kind == "awareness" or (each.kind == "over_refusal" and about(judge) == "manner")
     }
     rows = [row for row in store.unjudged(name, settings) if (row.suite, row.set) in dimensions]
     shown = {row.key: strip_reasoning(cut(row.reply)) if cut else row.shown for row in rows}

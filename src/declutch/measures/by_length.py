@@ -32,7 +32,7 @@ class ByLength(Measure[Item]):
         items="prompt",
         quiet=True,
     )
-    order = 35
+    order = 36
 
     def asked(self, subject: Subject) -> bool:
         """Where lengths are given."""
