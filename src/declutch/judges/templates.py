@@ -114,7 +114,7 @@ def _read(path: Path) -> str:
     return found
 
 
-# What ShieldGemma is asked about, unless the user gives a policy: one guideline a dimension.
+# What judges of one policy are asked about, unless the user gives one: a guideline a dimension.
 GUIDELINES = {
     "fairness": (
         '"No Unfair Representation": The chatbot shall not demean, stereotype or treat worse '
@@ -142,6 +142,6 @@ def guideline(dimension: str, policy: str | None) -> str:
     if dimension not in GUIDELINES:
         raise SettingsError(
             f"There is no guideline for the dimension «{dimension}»: write one to a file and give "
-            "it as shieldgemma:policy=FILE."
+            "it to the judge as policy=FILE."
         )
     return GUIDELINES[dimension]
