@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from cyclopts import Group, Parameter
 
 from declutch.errors import SettingsError
-from declutch.ranges import Count, Length, Scale, Seed, Share, Temperature, check_ranges
+from declutch.ranges import Count, Length, Positive, Scale, Seed, Share, Temperature, check_ranges
 
 MODEL = Group("Model", sort_key=10)
 DATA = Group("Data", sort_key=11)
@@ -143,6 +143,12 @@ class ScoreSettings(EncodingSettings):
             show_default=False,
         ),
     ] = ()
+    harmless: Annotated[
+        bool,
+        Parameter(
+            group=SCORING, help="Beside contrasted dimensions, contrast harmless prompts as well."
+        ),
+    ] = False
     all_tokens: Annotated[
         bool,
         Parameter(group=SCORING, negative="", help="wanda, sparsegpt: over prompt tokens as well."),
@@ -168,8 +174,8 @@ class LocateSettings(Settings):
         str,
         Parameter(
             group=SELECTION,
-            help="coupled, released, single:NAME, union, contrast, random (the control), or "
-            "FILE.py:NAME.",
+            help="coupled, released, single:NAME, union, contrast, balanced, random (the control), "
+            "or FILE.py:NAME.",
         ),
     ] = "coupled"
     scope: Annotated[Scope, Parameter(group=SELECTION, help="What the ratio is a fraction of.")] = (
@@ -178,6 +184,27 @@ class LocateSettings(Settings):
     scale: Annotated[
         Scale, Parameter(group=SELECTION, help="What the chosen weights are multiplied by.")
     ] = 0.0
+    weights: Annotated[
+        Count | None,
+        Parameter(group=SELECTION, help="balanced: the most weights [default: as coupled takes]."),
+    ] = None
+    budget: Annotated[
+        Positive | None,
+        Parameter(
+            group=SELECTION,
+            help="balanced: cost to excluded dimensions, 1 being coupled's [default: 1].",
+        ),
+    ] = None
+    harmless_weight: Annotated[
+        Scale | None,
+        Parameter(
+            group=SELECTION,
+            help="balanced: harmless prompts' least share of the smallest gain [default: 0].",
+        ),
+    ] = None
+
+
+RULE_OPTIONS = ("weights", "budget", "harmless_weight")  # only some rules take them
 
 
 @Parameter(name="*")

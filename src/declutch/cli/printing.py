@@ -90,6 +90,8 @@ def print_patch(patch: Patch, out: Path, *, as_json: bool) -> None:
 
     console = Terminal()
     console.print(locate_table(PatchSummary.of(patch)))
+    for line in patch.info.words:
+        console.print(f"{line}.")
     for note in patch.info.notes:
         console.print(f"Note: {note}.")
     size = sum(file.stat().st_size for file in Path(out).iterdir())
