@@ -6,12 +6,13 @@ first stopped, or says which setting differs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declutch.checkpoint import check_writable, save_patched
+from declutch.checkpoint import check_writable, write_checkpoint
 from declutch.comparing.checks import Guard, parse_guards
 from declutch.data.held import are_examples, checked_examples
 from declutch.data.loading import load_examples
@@ -31,7 +32,7 @@ from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import score
-from declutch.settings import RunSettings, ScoreSettings
+from declutch.settings import PARTS, RunSettings, ScoreSettings
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 
 if TYPE_CHECKING:
@@ -113,30 +114,23 @@ def _read(name: str, value: Any, settings: ScoreSettings) -> Any:
     if are_examples(value):
         return checked_examples(value, f"The data of «{name}»")
     return load_examples(
-        value,
-        num_samples=settings.num_samples,
-        seed=settings.seed,
+        value, num_samples=settings.num_samples, seed=settings.seed,
         allow_fewer=settings.allow_fewer,
-    )
+    )  # fmt: skip
 
 
+@dataclass
 class _Run:
     """The stages on one folder; what is there and was made from the same is kept."""
 
-    def __init__(
-        self,
-        settings: RunSettings,
-        asked: _Asked,
-        out: Path,
-        memory_limit: int | None,
-        checkpoint_interval: float,
-    ) -> None:
-        self.settings = settings
-        self.asked = asked
-        self.out = out
-        self.memory_limit = memory_limit
-        self.checkpoint_interval = checkpoint_interval
-        self.folder = RunFolder(out, _described(settings))
+    settings: RunSettings
+    asked: _Asked
+    out: Path
+    memory_limit: int | None
+    checkpoint_interval: float
+
+    def __post_init__(self) -> None:
+        self.folder = RunFolder(self.out, _described(self.settings))
 
     def all_stages(self) -> ReportPaths:
         """Algorithm 1 of the paper, with an evaluation before and after."""
@@ -222,7 +216,7 @@ class _Run:
         """The patched checkpoint, read back from disk."""
         made_from = {"model": loaded.info.fingerprint, "patch": patch.info.checksum}
         if not self.folder.done(MODEL, made_from):
-            checked = save_patched(loaded, patch, self.out / MODEL.name)
+            checked = write_checkpoint(loaded, patch, self.out / MODEL.name, "patched")
             log.info("Read back from disk: all %d patched weights are right", checked)
             self.folder.finish(MODEL)
 
@@ -252,11 +246,8 @@ class _Run:
         return {
             **_scored_from(loaded),
             "evaluate.suite": f"{plan.suite.name} ({plan.suite.sha256()[:16]})",
-            **{f"evaluate.{key}": _plain(value) for key, value in chosen.items()},
+            **{f"evaluate.{key}": _as_json(value) for key, value in chosen.items()},
         }
-
-
-_PARTS = ("load", "score", "locate", "judging", "checks")
 
 
 def _scored_from(loaded: LoadedModel) -> dict[str, Any]:
@@ -267,7 +258,7 @@ def _described(settings: RunSettings) -> dict[str, Any]:
     """The settings as JSON values; rows in memory are named, not written."""
     return {
         "model": settings.model,
-        **{part: _plain(asdict(getattr(settings, part))) for part in _PARTS},
+        **{part: _as_json(asdict(getattr(settings, part))) for part in PARTS},
         **{
             group: {
                 name: str(source) if isinstance(source, str | Path) else "memory"
@@ -278,8 +269,6 @@ def _described(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Tuples as the lists that JSON makes of them."""
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+    return json.loads(json.dumps(value))

@@ -19,14 +19,15 @@ from declutch.judges.templates import (
     find_template,
     guideline,
 )
+from declutch.replies.engine import Reply
 from declutch.replies.flags import is_empty
-from declutch.replies.openai_client import ChatReply, Messages
+from declutch.replies.openai_client import Messages
 from declutch.replies.verdicts import Verdict
 
 # Raised with every change to what a judge is asked or how its answer is read.
 VERSION = 1
 
-Ask = Callable[[Sequence[JudgeItem]], list[ChatReply]]
+Ask = Callable[[Sequence[JudgeItem]], list[Reply]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _by_template(
 ) -> GuardJudge:
     backend = make_backend(options, model)
 
-    def ask(items: Sequence[JudgeItem]) -> list[ChatReply]:
+    def ask(items: Sequence[JudgeItem]) -> list[Reply]:
         return backend.complete([template.fill(item.prompt, item.reply) for item in items], 32)
 
     details = {"prompt_sha256": template.sha256}
@@ -153,15 +154,15 @@ def _shieldgemma(options: Options) -> GuardJudge:
     threshold = options.number("threshold", 0.5, low=0, high=1)
     backend = make_backend(options, "google/shieldgemma-2b")
 
-    def ask(items: Sequence[JudgeItem]) -> list[ChatReply]:
-        found: dict[int, ChatReply] = {}
+    def ask(items: Sequence[JudgeItem]) -> list[Reply]:
+        found: dict[int, Reply] = {}
         for dimension in dict.fromkeys(item.dimension for item in items):
             arguments = {"guideline": guideline(dimension, policy)}
             rows = [n for n, item in enumerate(items) if item.dimension == dimension]
             asked = [conversation(items[n]) for n in rows]
             if isinstance(backend, LocalBackend):
                 shares = backend.probabilities(asked, arguments)
-                answers = [ChatReply(f"P(Yes)={share:.6f}", "stop") for share in shares]
+                answers = [Reply(f"P(Yes)={share:.6f}", "stop") for share in shares]
             else:
                 answers = backend.chat(asked, 4, arguments)
             found.update(zip(rows, answers, strict=True))

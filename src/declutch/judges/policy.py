@@ -14,8 +14,8 @@ from declutch.judges.backends import make_client
 from declutch.judges.base import JudgeItem, register_judge
 from declutch.judges.guard_models import judge_filled
 from declutch.judges.options import Options
-from declutch.replies.engine import strip_reasoning
-from declutch.replies.openai_client import ChatReply, Messages, OpenAIClient
+from declutch.replies.engine import Reply, strip_reasoning
+from declutch.replies.openai_client import Messages, OpenAIClient
 from declutch.replies.verdicts import Verdict
 
 # Raised with every change to the instruction or the parser.
@@ -74,7 +74,7 @@ class PolicyJudge:
             {"role": "user", "content": json.dumps(judged, ensure_ascii=False)},
         ]
 
-    def _ask(self, items: Sequence[JudgeItem]) -> list[ChatReply]:
+    def _ask(self, items: Sequence[JudgeItem]) -> list[Reply]:
         return self.client.chat([self.messages(item) for item in items], self.max_tokens)
 
 

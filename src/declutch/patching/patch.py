@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch, SettingsError
 from declutch.files import atomic_path, write_json
-from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
+from declutch.models.fingerprint import checksum_change, fingerprint, float_bits, seal
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.matrices import WeightMatrix, resolve
-from declutch.models.seals import seal
-from declutch.patching.sets import PatchParent, combined
+from declutch.patching.sets import PatchParent, combined, values_at
 from declutch.patching.tensors import read_patch_tensors
 from declutch.ranges import Scale, check_value
 from declutch.records import Record, read_record
@@ -92,15 +91,9 @@ class Patch:
         indices, original = {}, {}
         for matrix, positions in selection.items():
             ordered = np.sort(positions)
-            known = [one[matrix] for one in shortlists.values()]
-            where = torch.cat([shortlist.indices for shortlist in known]).numpy()
-            values = torch.cat([shortlist.weights for shortlist in known])
-            order = np.argsort(where, kind="stable")
-            found = order[np.searchsorted(where[order], ordered).clip(max=len(order) - 1)]
-            if (where[found] != ordered).any():
-                raise ValueError(f"A position chosen in {matrix} is in none of its shortlists.")
             indices[matrix] = torch.from_numpy(ordered)
-            original[matrix] = values[torch.from_numpy(found)]
+            known = [(one[matrix].indices, one[matrix].weights) for one in shortlists.values()]
+            original[matrix] = values_at(matrix, ordered, known)
         return cls(info, indices, original)._sealed()
 
     def __eq__(self, other: object) -> bool:

@@ -140,12 +140,12 @@ class Accumulation:
         except MixedExamples as mixed:
             log.info(
                 "%s sees tokens of several examples mixed: one example at a time",
-                mixed.matrix.name,
+                mixed.args[0].name,
             )
             self.one_by_one = True
             parts = [[index] for index in indices]
         except UsedOutside as used:
-            self._leave_to_autograd(used.matrices)
+            self._leave_to_autograd(used.args)
             parts = [[index] for index in indices]
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):

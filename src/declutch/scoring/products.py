@@ -36,7 +36,7 @@ def add_products(
         total: ``[out, in]`` float32.
         x: inputs ``[B, T, in]``.
         delta: output gradients ``[B, T, out]``, zero at padding.
-        lengths: tokens of each example that can differ from zero.
+        lengths: tokens of each example that can differ from zero; 0 adds nothing.
         coefficients: ``c_s``, one for each example.
     """
     if total.is_cuda:
@@ -47,8 +47,8 @@ def add_products(
             return
     if not absolute:
         _add_signed(total, x, delta, coefficients)
-        return
-    _add_tiles(total, x.float(), delta.float(), lengths, coefficients)
+    else:
+        _add_tiles(total, x.float(), delta.float(), lengths, coefficients)
 
 
 def add_products_at(
@@ -75,11 +75,7 @@ def add_products_at(
 
 
 def _add_tiles(
-    total: Tensor,
-    x: Tensor,
-    delta: Tensor,
-    lengths: Sequence[int],
-    coefficients: Sequence[float],
+    total: Tensor, x: Tensor, delta: Tensor, lengths: Sequence[int], coefficients: Sequence[float]
 ) -> None:
     out, inner = total.shape
     tiles = max(1, ceil(total.numel() / (_GPU_TILE if total.is_cuda else _CPU_TILE)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_
 from declutch.data.names import CONTROL, check_data_by_name, dimension_of
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
-from declutch.locks import FolderLock
+from declutch.locks import locked
 from declutch.models.forward import evaluation_mode
 from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
@@ -97,16 +98,12 @@ def score(
     check_data_by_name(data)
     if not data:
         raise SettingsError("Give the data of at least one dimension.")
-    lock = FolderLock(out or None)
-    with session() as team, evaluation_mode(model):
+    with session() as team, evaluation_mode(model), ExitStack() as held:
         team.look_at(model)
-        try:
-            return _score(
-                model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
-                Path(out) if out else None, model_info, team, lock,
-            )  # fmt: skip
-        finally:
-            lock.release()
+        return _score(
+            model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
+            Path(out) if out else None, model_info, team, held,
+        )  # fmt: skip
 
 
 def _score(
@@ -120,7 +117,7 @@ def _score(
     out: Path | None,
     model_info: ModelInfo | None,
     team: Team,
-    lock: FolderLock,
+    held: ExitStack,
 ) -> Scores:
     kinds = statistics(data, settings)
     data = with_harmless(data, settings)
@@ -150,7 +147,7 @@ def _score(
     facts = {
         key: _facts(loaded[dimension_of(key)], encoded[key], kind) for key, kind in kinds.items()
     }
-    team.on_main(lock.acquire)
+    team.on_main(lambda: held.enter_context(locked(out)))
     scores = team.on_main(lambda: _continue(out, info, facts) if out else Scores(info))
     if CONTROL not in scores.shortlists:
         scores.shortlists[CONTROL] = _controls(model, coverage, settings)

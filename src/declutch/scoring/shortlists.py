@@ -19,8 +19,8 @@ from torch import Tensor
 from declutch.data.names import CANDIDATES, CONTROL, check_dimension_name, dimension_of
 from declutch.errors import DataError, FileFormatError, ModelError
 from declutch.files import atomic_path, require_file, write_json
+from declutch.models.fingerprint import seal
 from declutch.models.identity import MatrixInfo, ModelInfo
-from declutch.models.seals import seal
 from declutch.records import Record, read_record
 
 FORMAT_VERSION = 3  # 2: a checksum; 3: candidates, and contrast beside absolute scores

@@ -12,8 +12,7 @@ from declutch.comparing.series import Series
 from declutch.items import item_id, not_finite
 from declutch.measures.base import MEASURES, Evidence, Measure, Part, Subject
 from declutch.measures.capability.harness import Harness, check_task
-from declutch.measures.capability.outcome import CapabilityItem
-from declutch.measures.capability.tasks import CapabilityTask, capability_tasks
+from declutch.measures.capability.tasks import CapabilityItem, CapabilityTask, capability_tasks
 from declutch.measures.capability.windows import read_text, window_nll
 from declutch.progress import log
 

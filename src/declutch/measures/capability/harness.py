@@ -13,8 +13,7 @@ from typing import Any
 from declutch.errors import DataError, SettingsError
 from declutch.extras import require
 from declutch.measures.capability.harness_metrics import Scoring, sample_rows, scoring
-from declutch.measures.capability.outcome import CapabilityItem
-from declutch.measures.capability.tasks import CapabilityTask
+from declutch.measures.capability.tasks import CapabilityItem, CapabilityTask
 
 
 def check_task(task: CapabilityTask) -> Any:
