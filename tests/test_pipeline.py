@@ -167,7 +167,7 @@ def test_a_run_of_a_rule_of_good_against_bad_contrasts_what_is_coupled(
     changes: dict[str, Any] = {"rule": "balanced", "weights": 40, "budget": 2.0}
     declutch.run(
         model, couple={"fairness": pairs, "privacy": more}, exclude={"general": rows(8)},
-        out=tmp_path / "out", **options(**changes, harmless=False),
+        out=tmp_path / "out", **options(**changes, no_harmless=True),
     )  # fmt: skip
     patch = Patch.load(tmp_path / "out" / "patch")
     assert 0 < len(patch) <= 40

@@ -111,8 +111,8 @@ class ScoreSettings(EncodingSettings):
     contrast: Annotated[tuple[str, ...], SCORING] = ()
     """A dimension to score by good (+) against bad (-) responses to the same prompts;
     repeatable."""
-    harmless: Annotated[bool, SCORING] = False
-    """Beside contrasted dimensions, contrast harmless prompts as well."""
+    no_harmless: Annotated[bool, SCORING] = False
+    """Beside contrasted dimensions, don't contrast harmless prompts as well."""
     all_tokens: Annotated[bool, SCORING] = False
     """wanda, sparsegpt: over prompt tokens as well."""
     shortlist: Annotated[Share, SCORING] = 1e-3

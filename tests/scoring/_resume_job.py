@@ -35,7 +35,7 @@ def main() -> None:
     limit = beside + 3 * state_bytes(Importance(), matrices[0])  # two groups
     score(
         model, tokenizer, DATA, shortlist=0.1, out=out, batch_tokens=80, contrast=("fairness",),
-        harmless=False, memory_limit=limit, checkpoint_interval=interval,
+        no_harmless=True, memory_limit=limit, checkpoint_interval=interval,
     )  # fmt: skip
 
 

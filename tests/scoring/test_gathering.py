@@ -46,7 +46,7 @@ def test_every_dimension_is_gathered_at_the_union(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     whole = score(tiny_llama, tiny_tokenizer, DATA, shortlist=1.0, contrast=CONTRAST)
-    options: dict[str, Any] = {"shortlist": 0.03, "contrast": CONTRAST, "harmless": False}
+    options: dict[str, Any] = {"shortlist": 0.03, "contrast": CONTRAST, "no_harmless": True}
     scores = score(tiny_llama, tiny_tokenizer, DATA, out=tmp_path / "a", **options)
     assert 0 < len(scores.candidates["model.layers.0.mlp.up_proj"].indices) < 0.2 * 64 * 32
     check_gathered(scores, whole)
@@ -71,6 +71,20 @@ def test_nothing_is_gathered_without_a_contrast(
     scores = score(tiny_llama, tiny_tokenizer, DATA)
     assert not scores.candidates
     assert not scores.info.gathered
+
+
+def test_harmless_prompts_are_contrasted_beside_the_others(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    options: dict[str, Any] = {"contrast": ("fairness",), "num_samples": 3}
+    one = {"fairness": DATA["fairness"]}
+    bundled = score(tiny_llama, tiny_tokenizer, one, **options)
+    assert bundled.dimensions == ("fairness", "fairness:contrast", "harmless:contrast")
+    found = bundled.info.dimensions["harmless:contrast"]
+    assert (found.source, found.examples) == ("bundled:harmless", 3)
+    own = score(tiny_llama, tiny_tokenizer, {**one, "harmless": DATA["privacy"]}, **options)
+    assert own.dimensions == ("fairness", "harmless", "fairness:contrast", "harmless:contrast")
+    assert own.info.dimensions["harmless:contrast"].source == "memory"
 
 
 @pytest.mark.parametrize("statistic", ["abs", "signed"])
@@ -114,7 +128,7 @@ def test_an_interrupted_gather_goes_on_and_a_new_dimension_begins_anew(
 
     monkeypatch.setattr("declutch.scoring.score.score_dimension", counting)
     options: dict[str, Any] = {
-        "shortlist": 0.03, "contrast": ("fairness",), "out": tmp_path, "harmless": False
+        "shortlist": 0.03, "contrast": ("fairness",), "out": tmp_path, "no_harmless": True
     }  # fmt: skip
     three = {name: DATA[name] for name in ("fairness", "privacy", "general")}
     with pytest.raises(DeclutchError, match="the power fails"):
@@ -137,7 +151,7 @@ def test_an_interrupted_gather_goes_on_and_a_new_dimension_begins_anew(
 def test_changed_candidates_are_not_loaded(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    score(tiny_llama, tiny_tokenizer, DATA, out=tmp_path, contrast=CONTRAST, harmless=False)
+    score(tiny_llama, tiny_tokenizer, DATA, out=tmp_path, contrast=CONTRAST, no_harmless=True)
     path = tmp_path / "shortlists.safetensors"
     whole = load_file(path)
     place = "candidates/model.layers.0.mlp.up_proj"

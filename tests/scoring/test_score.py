@@ -255,7 +255,7 @@ def test_contrast_is_the_mean_over_pairs_of_the_difference(
     pairs = DATA["fairness"]
     scores = score(
         tiny_llama, tiny_tokenizer, {"fairness": pairs, "general": DATA["general"]},
-        shortlist=1.0, contrast=("fairness",),
+        shortlist=1.0, contrast=("fairness",), no_harmless=True,
     )  # fmt: skip
     encoder = Encoder(tiny_tokenizer)
     good = brute_force(tiny_llama, [encoder.encode(one) for one in pairs], "mlp", "signed")
@@ -287,7 +287,9 @@ def test_zeroing_a_neuron_of_high_contrast_favours_the_good_responses(
     from declutch.models.forward import collate, example_losses
 
     pairs = DATA["privacy"]
-    scores = score(tiny_llama, tiny_tokenizer, {"privacy": pairs}, contrast=("privacy",))
+    scores = score(
+        tiny_llama, tiny_tokenizer, {"privacy": pairs}, contrast=("privacy",), no_harmless=True
+    )
     encoder = Encoder(tiny_tokenizer)
 
     @torch.no_grad()
@@ -313,15 +315,20 @@ def test_a_pair_is_used_whole_or_not_at_all(
 ) -> None:
     pairs = [*DATA["fairness"], Example("fox " * 90, "dog", "long", "fox")]
     scores = score(
-        tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",), max_length=64,
-        allow_fewer=True,
+        tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",),
+        no_harmless=True, max_length=64, allow_fewer=True,
     )  # fmt: skip
     for name in scores.dimensions:
         assert scores.info.dimensions[name].examples == len(DATA["fairness"])
         assert scores.info.dimensions[name].left_out == 1
     with pytest.raises(DataError, match=r"1 of 7 .*can't be encoded: long\..*--allow-fewer"):
         score(
-            tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",), max_length=64
+            tiny_llama,
+            tiny_tokenizer,
+            {"fairness": pairs},
+            contrast=("fairness",),
+            no_harmless=True,
+            max_length=64,
         )
 
 
@@ -330,16 +337,29 @@ def test_contrast_without_bad_responses_is_refused(
 ) -> None:
     pairs = [*DATA["fairness"], Example("fox", "dog", "single")]
     with pytest.raises(DataError, match=r"1 of 7 examples have none \(first single\)"):
-        score(tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",))
+        score(
+            tiny_llama,
+            tiny_tokenizer,
+            {"fairness": pairs},
+            contrast=("fairness",),
+            no_harmless=True,
+        )
     with pytest.raises(SettingsError, match="--contrast privacy is not among the dimensions"):
-        score(tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("privacy",))
+        score(
+            tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("privacy",), no_harmless=True
+        )
 
 
 def test_the_contrast_rule_takes_what_is_positive_everywhere_and_not_excluded(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     scores = score(
-        tiny_llama, tiny_tokenizer, DATA, shortlist=1.0, contrast=("fairness", "privacy")
+        tiny_llama,
+        tiny_tokenizer,
+        DATA,
+        shortlist=1.0,
+        contrast=("fairness", "privacy"),
+        no_harmless=True,
     )
     patch = locate(scores, ["fairness", "privacy"], ["general"], ratio=0.2, rule="contrast")
     assert len(patch)
@@ -359,6 +379,6 @@ def test_the_contrast_rule_takes_what_is_positive_everywhere_and_not_excluded(
 def test_the_contrast_rule_needs_contrasted_dimensions(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    scores = score(tiny_llama, tiny_tokenizer, DATA, contrast=("fairness",))
+    scores = score(tiny_llama, tiny_tokenizer, DATA, contrast=("fairness",), no_harmless=True)
     with pytest.raises(SettingsError, match="needs privacy scored by «contrast»"):
         locate(scores, ["fairness", "privacy"], ratio=1e-3, rule="contrast")

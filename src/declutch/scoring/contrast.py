@@ -30,7 +30,7 @@ def statistics(data: Mapping[str, Any], settings: ScoreSettings) -> dict[str, st
             f"({', '.join(data)})."
         )
     names = dict.fromkeys(settings.contrast)
-    if names and settings.harmless:
+    if names and not settings.no_harmless:
         names[HARMLESS] = None
     return {
         **dict.fromkeys(data, settings.statistic),

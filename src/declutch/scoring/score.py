@@ -136,7 +136,7 @@ def _score(
     }
     _check_positions(model, encoded)
     # Which dimensions are contrasted is a fact of each of them, not of all.
-    shared = {k: v for k, v in asdict(settings).items() if k not in ("contrast", "harmless")}
+    shared = {k: v for k, v in asdict(settings).items() if k not in ("contrast", "no_harmless")}
     info = ScoresInfo(
         model=model_info or describe(model),
         settings={**shared, "prompt_format": encoder.prompt_format, **encoder.facts()},
