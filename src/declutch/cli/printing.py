@@ -93,7 +93,7 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
         for name, *cells in found.rows:
             table.row(name, *cells)
         screen.print(table)
-    screen.print(console.conclusion_text(conclusion(comparison.rows)))
+    screen.print(console.conclusion_text(conclusion(comparison.rows, tables=comparison.tables)))
     _print_notes(screen, comparison.notes)
     _print_checks(screen, comparison.checks)
 
