@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from declutch.evaluating.compare import compare
 from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, make_plan
 from declutch.files import expanded
-from declutch.locating import check_dimensions, find_rule, locate, ratio_notes
+from declutch.locating import CONTRASTING, check_dimensions, find_rule, locate, ratio_notes
 from declutch.locks import locked
 from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import find_matrices
@@ -75,6 +75,9 @@ def run(
     out = expanded(checked("out", str, out))
     memory_limit = checked("memory_limit", int | None, memory_limit)
     checkpoint_interval = checked("checkpoint_interval", Seconds, checkpoint_interval)
+    if model.locate.rule in CONTRASTING:
+        contrast = tuple(dict.fromkeys((*model.score.contrast, *model.couple)))
+        model = replace(model, score=replace(model.score, contrast=contrast))
     asked = _look_before(model)
     refuse_other(out)
     with locked(out):
@@ -94,8 +97,8 @@ def _look_before(settings: RunSettings) -> _Asked:
     """See that all that is asked for is there and makes sense, before anything is begun."""
     for given in (settings.couple, settings.exclude):
         check_data_by_name(given)
-    check_dimensions(list(settings.couple), list(settings.exclude))
-    find_rule(settings.locate.rule)
+    check_dimensions(list(settings.couple), list(settings.exclude), settings.locate.rule)
+    find_rule(settings.locate.rule, settings.locate)
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
@@ -200,8 +203,11 @@ class _Run:
         if patch is not None:
             made_from["patch"] = patch.info.checksum
         plan = self.asked.plan
-        judges = {"evaluate.judge": {judge.name: dict(judge.settings) for judge in plan.judges}}
-        if not self.folder.done(stage, made_from, judges):
+        asked = {
+            "evaluate.judge": {judge.name: dict(judge.settings) for judge in plan.judges},
+            **({"evaluate.lengths": [*plan.settings.lengths]} if plan.settings.lengths else {}),
+        }
+        if not self.folder.done(stage, made_from, asked):
             evaluate(
                 loaded.model, loaded.tokenizer, plan.suite,
                 judges=plan.judges, settings=plan.settings, out=self.out / stage.name,
@@ -238,7 +244,7 @@ class _Run:
         """A model is its weights and a suite is its content, wherever they were found."""
         plan = self.asked.plan
         chosen = asdict(plan.settings)
-        for name in ("suite", "judge", "batch_size"):
+        for name in ("suite", "judge", "lengths", "batch_size"):
             del chosen[name]  # what they came to be is compared, or nothing depends on them
         return {
             **_scored_from(loaded),

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from declutch.errors import SettingsError
-from declutch.ranges import Count, Length, Scale, Seed, Share, Temperature, check_ranges
+from declutch.ranges import Count, Length, Positive, Scale, Seed, Share, Temperature, check_ranges
 
 MODEL, DATA, SCORING, SELECTION, EVALUATION, GUARDS, OUTPUT, DANGEROUS = (
     Parameter(group=Group(title, sort_key=10 + number))
@@ -29,6 +29,15 @@ Scope = Literal["matrix", "layer", "model"]
 Pairing = Literal["order", "length", "seeded"]
 Mode = Literal["lenient", "strict"]
 S = TypeVar("S", bound="Settings")
+
+
+def _numbers(_: object, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """«16,32» as well as 16 and 32 one by one; what is no number is refused later, by name."""
+    given = [number.strip() for token in tokens for number in token.value.split(",")]
+    return tuple(int(number) if number.isdecimal() else number for number in given)  # type: ignore[misc]
+
+
+NUMBERS = Parameter(converter=_numbers)
 
 
 class Settings:
@@ -111,6 +120,8 @@ class ScoreSettings(EncodingSettings):
     contrast: Annotated[tuple[str, ...], SCORING] = ()
     """A dimension to score by good (+) against bad (-) responses to the same prompts;
     repeatable."""
+    no_harmless: Annotated[bool, SCORING] = False
+    """Beside contrasted dimensions, don't contrast harmless prompts as well."""
     all_tokens: Annotated[bool, SCORING] = False
     """wanda, sparsegpt: over prompt tokens as well."""
     shortlist: Annotated[Share, SCORING] = 1e-3
@@ -125,11 +136,23 @@ class LocateSettings(Settings):
     ratio: Annotated[Share, SELECTION] = 5e-7
     """Fraction of a matrix taken as important (small models need 1e-5 or more)."""
     rule: Annotated[str, SELECTION] = "coupled"
-    """coupled, released, single:NAME, union, contrast, random (the control), or FILE.py:NAME."""
+    """coupled, released, single:NAME, union, contrast, balanced, random (the control), or
+    FILE.py:NAME."""
     scope: Annotated[Scope, SELECTION] = "matrix"
     """What the ratio is a fraction of."""
     scale: Annotated[Scale, SELECTION] = 0.0
     """What the chosen weights are multiplied by."""
+    weights: Annotated[Count | None, SELECTION] = None
+    """balanced: the most weights [default: as many as coupled takes]."""
+    budget: Annotated[Positive | None, SELECTION] = None
+    """balanced: importance for each excluded dimension, in units of what coupled spends at the
+    same ratio [default: 1]."""
+    harmless_weight: Annotated[Scale | None, SELECTION] = None
+    """balanced: the share of the smallest gain that answering harmless prompts must gain
+    [default: 0]."""
+
+
+RULE_OPTIONS = ("weights", "budget", "harmless_weight")  # only some rules take them
 
 
 @Parameter(name="*")
@@ -154,6 +177,8 @@ class JudgingSettings(Settings):
     the paper evaluates."""
     max_new_tokens: Annotated[Count | None, EVALUATION] = None
     """Most tokens of a reply [default: 64]."""
+    lengths: Annotated[tuple[Count, ...], EVALUATION, NUMBERS] = ()
+    """Judge the same replies cut after so many tokens too, as 16,32,64,128."""
     temperature: Annotated[Temperature | None, EVALUATION] = None
     """Above 0: sample [default: 0, greedy]."""
     top_p: Annotated[Share | None, EVALUATION] = None
