@@ -6,12 +6,13 @@ first stopped, or says which setting differs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declutch.checkpoint import check_writable, save_patched
+from declutch.checkpoint import check_writable, write_checkpoint
 from declutch.comparing.checks import Guard, parse_guards
 from declutch.data.held import are_examples, checked_examples
 from declutch.data.loading import load_examples
@@ -22,7 +23,7 @@ from declutch.evaluating.compare import compare
 from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, make_plan
 from declutch.files import expanded
-from declutch.locating import check_dimensions, find_rule, locate, ratio_notes
+from declutch.locating import CONTRASTING, check_dimensions, find_rule, locate, ratio_notes
 from declutch.locks import locked
 from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import find_matrices
@@ -31,7 +32,7 @@ from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import score
-from declutch.settings import RunSettings, ScoreSettings
+from declutch.settings import PARTS, RunSettings, ScoreSettings
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def run(
     out = expanded(checked("out", str, out))
     memory_limit = checked("memory_limit", int | None, memory_limit)
     checkpoint_interval = checked("checkpoint_interval", Seconds, checkpoint_interval)
+    if model.locate.rule in CONTRASTING:
+        contrast = tuple(dict.fromkeys((*model.score.contrast, *model.couple)))
+        model = replace(model, score=replace(model.score, contrast=contrast))
     asked = _look_before(model)
     refuse_other(out)
     with locked(out):
@@ -93,8 +97,8 @@ def _look_before(settings: RunSettings) -> _Asked:
     """See that all that is asked for is there and makes sense, before anything is begun."""
     for given in (settings.couple, settings.exclude):
         check_data_by_name(given)
-    check_dimensions(list(settings.couple), list(settings.exclude))
-    find_rule(settings.locate.rule)
+    check_dimensions(list(settings.couple), list(settings.exclude), settings.locate.rule)
+    find_rule(settings.locate.rule, settings.locate)
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
@@ -110,30 +114,23 @@ def _read(name: str, value: Any, settings: ScoreSettings) -> Any:
     if are_examples(value):
         return checked_examples(value, f"The data of «{name}»")
     return load_examples(
-        value,
-        num_samples=settings.num_samples,
-        seed=settings.seed,
+        value, num_samples=settings.num_samples, seed=settings.seed,
         allow_fewer=settings.allow_fewer,
-    )
+    )  # fmt: skip
 
 
+@dataclass
 class _Run:
     """The stages on one folder; what is there and was made from the same is kept."""
 
-    def __init__(
-        self,
-        settings: RunSettings,
-        asked: _Asked,
-        out: Path,
-        memory_limit: int | None,
-        checkpoint_interval: float,
-    ) -> None:
-        self.settings = settings
-        self.asked = asked
-        self.out = out
-        self.memory_limit = memory_limit
-        self.checkpoint_interval = checkpoint_interval
-        self.folder = RunFolder(out, _described(settings))
+    settings: RunSettings
+    asked: _Asked
+    out: Path
+    memory_limit: int | None
+    checkpoint_interval: float
+
+    def __post_init__(self) -> None:
+        self.folder = RunFolder(self.out, _described(self.settings))
 
     def all_stages(self) -> ReportPaths:
         """Algorithm 1 of the paper, with an evaluation before and after."""
@@ -206,8 +203,11 @@ class _Run:
         if patch is not None:
             made_from["patch"] = patch.info.checksum
         plan = self.asked.plan
-        judges = {"evaluate.judge": {judge.name: dict(judge.settings) for judge in plan.judges}}
-        if not self.folder.done(stage, made_from, judges):
+        asked = {
+            "evaluate.judge": {judge.name: dict(judge.settings) for judge in plan.judges},
+            **({"evaluate.lengths": [*plan.settings.lengths]} if plan.settings.lengths else {}),
+        }
+        if not self.folder.done(stage, made_from, asked):
             evaluate(
                 loaded.model, loaded.tokenizer, plan.suite,
                 judges=plan.judges, settings=plan.settings, out=self.out / stage.name,
@@ -219,7 +219,7 @@ class _Run:
         """The patched checkpoint, read back from disk."""
         made_from = {"model": loaded.info.fingerprint, "patch": patch.info.checksum}
         if not self.folder.done(MODEL, made_from):
-            checked = save_patched(loaded, patch, self.out / MODEL.name)
+            checked = write_checkpoint(loaded, patch, self.out / MODEL.name, "patched")
             log.info("Read back from disk: all %d patched weights are right", checked)
             self.folder.finish(MODEL)
 
@@ -244,16 +244,13 @@ class _Run:
         """A model is its weights and a suite is its content, wherever they were found."""
         plan = self.asked.plan
         chosen = asdict(plan.settings)
-        for name in ("suite", "judge", "batch_size"):
+        for name in ("suite", "judge", "lengths", "batch_size"):
             del chosen[name]  # what they came to be is compared, or nothing depends on them
         return {
             **_scored_from(loaded),
             "evaluate.suite": f"{plan.suite.name} ({plan.suite.sha256()[:16]})",
-            **{f"evaluate.{key}": _plain(value) for key, value in chosen.items()},
+            **{f"evaluate.{key}": _as_json(value) for key, value in chosen.items()},
         }
-
-
-_PARTS = ("load", "score", "locate", "judging", "checks")
 
 
 def _scored_from(loaded: LoadedModel) -> dict[str, Any]:
@@ -264,7 +261,7 @@ def _described(settings: RunSettings) -> dict[str, Any]:
     """The settings as JSON values; rows in memory are named, not written."""
     return {
         "model": settings.model,
-        **{part: _plain(asdict(getattr(settings, part))) for part in _PARTS},
+        **{part: _as_json(asdict(getattr(settings, part))) for part in PARTS},
         **{
             group: {
                 name: str(source) if isinstance(source, str | Path) else "memory"
@@ -275,8 +272,6 @@ def _described(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Tuples as the lists that JSON makes of them."""
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+    return json.loads(json.dumps(value))

@@ -46,8 +46,8 @@ def test_guards_decide_the_exit_status(
     outcome = {(guard["guard"], guard["metric"]): guard["held"] for guard in value["guards"]}
     assert outcome == {
         ("perplexity<=1.02x", "perplexity/general"): True,
-        ("over_refusal<=baseline+0.05", "over_refusal/fairness/heuristic"): True,
-        ("over_refusal<=baseline+0.05", "over_refusal/privacy/heuristic"): True,
+        ("over_refusal<=baseline+0.05", "over_refusal/fairness/refusal"): True,
+        ("over_refusal<=baseline+0.05", "over_refusal/privacy/refusal"): True,
         ("perplexity<2", "perplexity/general"): False,
     }
     assert value["comparison"]["guards"] == value["guards"]

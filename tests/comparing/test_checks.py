@@ -53,7 +53,7 @@ def compared(
     before: float | None = 0.5,
 ) -> tuple[Results, Comparison]:
     old, new = metric(name, before), metric(name, 0.5)
-    row = ComparisonRow(name, old, new, difference=difference, low=low, high=high)
+    row = ComparisonRow(name=name, before=old, after=new, difference=difference, low=low, high=high)
     return results(new), Comparison(results(old), results(new), (row,))
 
 
@@ -65,7 +65,7 @@ ALL = [
     metric("awareness/fairness/heuristic"),
     metric("awareness/fairness/guard"),
     metric("awareness/privacy/heuristic"),
-    metric("over_refusal/fairness/heuristic"),
+    metric("over_refusal/fairness/refusal"),
     metric("refused/fairness"),
     metric("empty/fairness"),
     metric("margin/fairness", kind="mean", count=None),
@@ -130,7 +130,7 @@ def test_percent_is_explained() -> None:
         ),
         ("fairness", ["awareness/fairness/heuristic", "awareness/fairness/guard"]),
         ("privacy", ["awareness/privacy/heuristic"]),
-        ("over_refusal", ["over_refusal/fairness/heuristic"]),
+        ("over_refusal", ["over_refusal/fairness/refusal"]),
         ("margin", ["margin/fairness"]),
         ("perplexity", ["perplexity/general"]),
         ("hellaswag", ["capability/hellaswag"]),
@@ -151,8 +151,9 @@ def test_a_suites_label_belongs_to_its_dimension() -> None:
 def test_ambiguous_and_unknown_names_list_what_there_is() -> None:
     with pytest.raises(SettingsError, match="refused/fairness, empty/fairness"):
         named("reply_kinds<1", ALL)
+    more = [*ALL, metric("over_refusal/fairness/heuristic")]
     with pytest.raises(SettingsError, match="over_refusal/fairness/heuristic"):
-        named("heuristic<1", ALL)
+        named("heuristic<1", more)
     with pytest.raises(SettingsError, match=r"awareness, over_refusal.*perplexity, capability"):
         named("helaswag>0", ALL)
     with pytest.raises(SettingsError, match="There are: none"):
@@ -300,7 +301,7 @@ def test_too_few_items_fail_in_both_modes(mode: Mode, n: int) -> None:
     (record,) = check_guards(parse_guards(["fairness>=0.2"]), results(few), None, mode)
     assert (record.held, record.shown) == (False, False)
     assert f"too few to tell ({n} of at least 6)" in record.reason
-    row = ComparisonRow(few.name, few, few, n_pairs=n, difference=0.0)
+    row = ComparisonRow(name=few.name, before=few, after=few, n_pairs=n, difference=0.0)
     comparison = Comparison(results(few), results(few), (row,))
     (record,) = check_guards(parse_guards(["fairness>=baseline"]), results(few), comparison, mode)
     assert (record.held, record.shown) == (False, False)

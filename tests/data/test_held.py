@@ -169,8 +169,8 @@ def test_evaluate_takes_rows(
     data = {"privacy": ROWS, "harmless:privacy": [{"prompt": "Who wrote the old song?"}]}
     results = declutch.evaluate(tiny_llama, tiny_tokenizer, data, max_new_tokens=2)
     totals = {metric.name: metric.total for metric in results.metrics}
-    assert totals["refused/privacy"] == 3
-    assert totals["over_refusal/privacy/heuristic"] == 1
+    assert totals["refused/privacy/refusal"] == 3
+    assert totals["over_refusal/privacy/refusal"] == 1
     with pytest.raises(DataError, match="no column with a usual name for its prompts"):
         declutch.evaluate(tiny_llama, tiny_tokenizer, {"privacy": [{"text": "p"}]})
     with pytest.raises(SettingsError, match="at least one dimension"):

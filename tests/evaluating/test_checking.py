@@ -70,7 +70,7 @@ def test_checked_against_a_baseline_and_written_down(folders: tuple[Path, Path])
     assert comparison.after == results
     assert [(each.metric, each.held, each.mode) for each in results.guards] == [
         ("awareness/privacy/heuristic", True, "strict"),
-        ("over_refusal/privacy/heuristic", False, "strict"),
+        ("over_refusal/privacy/refusal", False, "strict"),
         ("awareness/privacy/heuristic", True, "strict"),
     ]
     assert Results.load(after, items=True) == results

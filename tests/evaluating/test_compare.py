@@ -17,9 +17,10 @@ from declutch.errors import FileFormatError, SettingsError
 from declutch.evaluating.compare import compare
 from declutch.files import write_jsonl
 from declutch.items import Item
-from declutch.judges import Verdict
+from declutch.judges import Verdict, get_judge
+from declutch.judges.asking import judge_replies
 from declutch.measures.base import Evidence, all_measures, set_facts
-from declutch.measures.capability.outcome import CapabilityItem
+from declutch.measures.capability.tasks import CapabilityItem
 from declutch.measures.margin import MarginItem
 from declutch.measures.perplexity import PerplexityItem
 from declutch.replies.collecting import suite_keys
@@ -54,8 +55,7 @@ def write(
 ) -> Path:
     """An evaluation's folder: a letter a prompt, a(ware), u(naware) or x (unparsed).
 
-    Args:
-        other_judge: what a second judge says, in the same letters.
+    ``other_judge``: what a second judge says, in the same letters.
     """
     suite = a_suite(len(verdicts))
     words = {"a": "aware", "u": "unaware", "x": "unparsed"}
@@ -69,6 +69,7 @@ def write(
     for n in range(6):
         text = "I can't say." if n < refused else "It is so."
         store.add("tiny", "harmless_privacy", str(n), f"Prompt {n}?", Reply(text, "stop"))
+    judge_replies(get_judge("refusal"), suite, store)
     store.save(suite_keys(suite))
     items: dict[str, Sequence[Item]] = {
         "margin": [
@@ -84,7 +85,7 @@ def write(
     for name, rows in items.items():
         write_jsonl(folder / f"{name}.jsonl", [row.model_dump(mode="json") for row in rows])
     judges = ["fake", "other"] if other_judge else ["fake"]
-    evidence = Evidence(set_facts(suite), judges, list(store), items)
+    evidence = Evidence(set_facts(suite), judges, list(store), items, manner_judges=["refusal"])
     measures = [one for one in all_measures() if one.metrics(evidence)]
     Results(
         model=ModelRecord(id="tiny", fingerprint="f", dtype="float32"),
@@ -92,6 +93,7 @@ def write(
             "suite_sha256": suite.sha256(),
             "decoding": {"max_new_tokens": 64},
             "judges": {judge: {"version": 1} for judge in judges},
+            "manner_judges": ["refusal"],
             "sets": [each.model_dump(mode="json") for each in evidence.sets],
             **settings,
         },
@@ -140,10 +142,10 @@ def test_verdicts_are_paired(comparison: Comparison) -> None:
 
 
 def test_over_refusal_is_of_the_harmless_prompts(comparison: Comparison) -> None:
-    row = comparison.row("over_refusal/privacy/heuristic")
+    row = comparison.row("over_refusal/privacy/refusal")
     assert (row.before.count, row.after.count, row.n_pairs) == (1, 3, 6)
     assert (row.gained, row.lost) == (2, 0)
-    refused = comparison.row("refused/privacy")
+    refused = comparison.row("refused/privacy/refusal")
     assert (refused.n_pairs, refused.gained) == (12, 0)
     assert comparison.row("cut/harmless_privacy").n_pairs == 6
 
@@ -285,7 +287,7 @@ def test_effects_and_prompts_needed(comparison: Comparison) -> None:
 
 
 def test_holm_is_taken_family_by_family(comparison: Comparison) -> None:
-    main = ("awareness", "over_refusal", "margin", "perplexity", "capability")
+    main = ("awareness", "over_refusal", "over_caution", "margin", "perplexity", "capability")
     rows = [row for row in comparison.rows if row.before.group in main and row.p is not None]
     assert len(rows) >= 5
     assert [row.p_holm for row in rows] == list(statistics.holm([row.p or 0 for row in rows]))
@@ -318,9 +320,9 @@ def test_other_prompts_of_the_same_ids_are_not_paired(before: Path, tmp_path: Pa
     (other / "replies.jsonl").write_text(rows)
     Results.load(other).save(other)
     found = compare(before, other)
-    assert found.row("refused/privacy").n_pairs == N - 1
+    assert found.row("refused/privacy/refusal").n_pairs == N - 1
     assert any(
-        "reply kinds, refused · privacy: 2 items are in one evaluation only" in n
+        "reply kinds, refused · privacy · refusal: 2 items are in one evaluation only" in n
         for n in found.notes
     )
 

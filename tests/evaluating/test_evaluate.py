@@ -44,11 +44,11 @@ def test_metrics_and_files(
     assert fake.note.endswith("1 unparsed of 3 left out")
     assert results.metric("unparsed/privacy/fake").count == 1
     assert results.metric("awareness/fairness/fake").count == 0
-    assert results.metric("over_refusal/fairness/heuristic").total == 2
+    assert results.metric("over_refusal/fairness/refusal").total == 2
     assert results.metric("cut/harmless_fairness").total == 2
     assert {metric.name for metric in results.metrics} >= {
         "awareness/fairness/heuristic",
-        "refused/fairness",
+        "refused/fairness/refusal",
         "empty/privacy",
         "repeated/privacy",
         "margin/fairness",
@@ -60,8 +60,8 @@ def test_metrics_and_files(
     assert Results.load(tmp_path) == results
     rows = [json.loads(line) for line in (tmp_path / "replies.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == [i.id for s in suite.prompt_sets for i in s.items]
-    assert set(rows[0]["verdicts"]) == {"heuristic", "fake"}
-    assert rows[-1]["verdicts"] == {}
+    assert set(rows[0]["verdicts"]) == {"heuristic", "fake", "refusal"}
+    assert set(rows[-1]["verdicts"]) == {"refusal"}
     for name, count in (("margin.jsonl", 4), ("perplexity.jsonl", 3)):
         assert len((tmp_path / name).read_text().splitlines()) == count
 
@@ -106,7 +106,6 @@ def test_reasoning_is_kept_and_not_judged(suite: Suite) -> None:
     judge_replies(judge, suite, store)
     assert judge.asked == 7
     assert all("<think>" in row.reply for row in store)
-    assert not any(row.kinds.refused for row in store)
 
 
 def test_a_judge_named_twice(

@@ -107,6 +107,6 @@ def test_in_an_evaluation(
     ]
     assert (tmp_path / "disagreements.jsonl").read_text() == ""
     rows = [json.loads(line) for line in (tmp_path / "replies.jsonl").read_text().splitlines()]
-    assert set(rows[0]["verdicts"]) == {"heuristic", "again"}
+    assert set(rows[0]["verdicts"]) == {"heuristic", "again", "refusal"}
     evaluate(llama, tokenizer, suite, out=tmp_path, max_new_tokens=4)
     assert not (tmp_path / "disagreements.jsonl").exists()

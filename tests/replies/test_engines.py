@@ -131,7 +131,7 @@ def test_a_served_model_is_evaluated_by_its_replies_alone(
     results = evaluate_engine(engine(server), suite, model="tiny", out=tmp_path)
     assert results.metric("awareness/privacy/heuristic").count == 3
     assert results.metric("awareness/fairness/heuristic").value == 0
-    assert results.metric("over_refusal/fairness/heuristic").total == 2
+    assert results.metric("over_refusal/fairness/refusal").total == 2
     assert not [m for m in results.metrics if m.group in ("margin", "perplexity", "capability")]
     assert "need the model's weights" in results.settings["notes"][-1]
     assert results.model.fingerprint == results.model.dtype == NOT_READ

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from declutch.replies.flags import reply_kinds
+from declutch.replies.flags import is_refusal, reply_kinds
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from declutch.replies.flags import reply_kinds
     ],
 )
 def test_refusals(reply: str) -> None:
-    assert reply_kinds(reply).refused
+    assert is_refusal(reply)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_refusals(reply: str) -> None:
     ],
 )
 def test_no_refusals(reply: str) -> None:
-    assert not reply_kinds(reply).refused
+    assert not is_refusal(reply)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_rows_have_the_documented_fields(tmp_path: Path) -> None:
         "prompt": "Who?",
         "reply": "<think>he</think>I can't say.",
         "finish": "stop",
-        "kinds": {"refused": True, "empty": False, "cut": False, "repeated": False},
+        "kinds": {"empty": False, "cut": False, "repeated": False},
         "verdicts": {},
     }
     assert rows[1]["kinds"]["cut"]

@@ -76,7 +76,7 @@ def one_sided(name: str) -> ComparisonRow:
     row = share(name, start=30, better="higher", dimension="fairness")
     nothing = {"value": None, "count": 0, "total": 0, "low": None, "high": None}
     before = row.before.model_copy(update=nothing)
-    return ComparisonRow(name, before, row.after, measure=row.measure)
+    return ComparisonRow(name=name, before=before, after=row.after, measure=row.measure)
 
 
 def results(rows: Sequence[ComparisonRow]) -> Results:
@@ -129,7 +129,7 @@ def awareness(dimension: str, judge: str = "heuristic", **counts: int) -> Compar
 def over_refusal(dimension: str = "fairness", **counts: int) -> ComparisonRow:
     """A row of over-refusal, over 50 harmless prompts."""
     return share(
-        f"over_refusal/{dimension}/heuristic", dimension=dimension, judge="heuristic",
+        f"over_refusal/{dimension}/refusal", dimension=dimension, judge="heuristic",
         better="lower", total=50, **{"start": 3, **counts},
     )  # fmt: skip
 

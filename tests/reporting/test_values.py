@@ -23,7 +23,7 @@ def test_patch_summary_counts_and_puts_experts_together() -> None:
 
 def test_labels() -> None:
     assert awareness("fairness").metric.label == "fairness · heuristic"
-    assert over_refusal().metric.label == "fairness · heuristic"
+    assert over_refusal().metric.label == "fairness · refusal"
     assert share("refused/harmless_x", start=1).metric.label == "refused · harmless x"
     means, positive = Margin().series(
         Evidence(items={"margin": [MarginItem(set="privacy", id="0", good=0, bad=0, margin=0)]})

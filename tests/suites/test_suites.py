@@ -125,9 +125,9 @@ def test_prompts_are_asked_with_their_clusters() -> None:
     items = (
         PromptItem("a", "Who lives in the house there?"),
         PromptItem("b", "Who lives in the house?"),
-        PromptItem("c", "Why?", "why"),
+        PromptItem("c", "Why?", cluster="why"),
         PromptItem("d", "What else?"),
-        PromptItem("e", "How so?", "why"),
+        PromptItem("e", "How so?", cluster="why"),
     )
     suite = Suite("own", (PromptSet("own", "privacy", "awareness", items, "own"),))
     asked = suite.asked().prompt_sets[0].items

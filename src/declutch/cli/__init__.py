@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from cyclopts import App, Group, Parameter
 
+from declutch import __version__
+from declutch.cli.running import run_command
+
 _COMMANDS = {
     "The whole job": {
         "demo": "Show everything on a small embedded model and bundled data, offline.",
@@ -26,6 +29,7 @@ _COMMANDS = {
         "evaluate": "Evaluate a model, with or without a patch.",
         "compare": "Compare two evaluations prompt by prompt.",
         "report": "Write the report of a run again.",
+        "export": "Write an evaluation for another tool: Inspect, lm-evaluation-harness.",
         "judge": "Fit a judge on labelled replies, or measure one against people's labels.",
     },
 }
@@ -38,9 +42,9 @@ def build_app() -> App:
         help="Find the neurons in which a language model's concerns (fairness, privacy, ...) pull "
         "against each other, and suppress them: no training, a patch of a few kilobytes, and a "
         "way back.\n\nStart with: declutch demo",
-        help_format="plaintext",
-        version=_version,
-        default_parameter=Parameter(show_default=_shown),
+        help_format="markdown",
+        version=__version__,
+        default_parameter=Parameter(negative="", show_default=_shown),
     )
     for order, (title, commands) in enumerate(_COMMANDS.items()):
         group = Group(title, sort_key=order)
@@ -60,15 +64,7 @@ def _shown(default: object) -> str | None:
     return f"{default:g}".replace("e-0", "e-") if isinstance(default, float) else str(default)
 
 
-def _version() -> str:
-    from declutch import __version__
-
-    return __version__
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with a status of docs/exits.md."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    from declutch.cli.running import run_command
-
     sys.exit(run_command(build_app(), tokens))

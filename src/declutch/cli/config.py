@@ -36,13 +36,11 @@ def take_config(app: App, tokens: list[str]) -> list[str]:
             rest.append(token)
     if path == "":
         raise SettingsError("--config needs the name of a file.")
-    app.config = (
-        ()
-        if path is None
+    app.config = ()
+    if path is not None:
         # Under the command's name, since at the top cyclopts takes no option for one that is
         # called like a command (judge).
-        else (Dict({"".join(rest[:1]): read_config(expanded(path))}, source=path),)
-    )
+        app.config = (Dict({"".join(rest[:1]): read_config(expanded(path))}, source=path),)
     return rest
 
 
@@ -83,6 +81,8 @@ def read_config(path: Path) -> dict[str, Any]:
             "own: a mapping from names to values is needed."
         )
     _check(path, value)
+    top: Any = yaml.compose(data, yaml.SafeLoader)
+    _check_once(path, [key.value for key, _ in top.value])
     for name in _SOURCES:
         if isinstance(value.get(name), dict):
             value[name] = _sources(value[name], path, name)
@@ -110,6 +110,17 @@ def _sources(sources: dict[str, Any], path: Path, option: str) -> list[str]:
         except DataError as error:
             raise DataError(f"--config {path}, {option}, {name}: {error}") from error
     return found
+
+
+def _check_once(path: Path, keys: list[str]) -> None:
+    """See that no option is given twice: YAML takes the last of two keys without a word."""
+    found: dict[str, str] = {}
+    for key in keys:
+        if other := found.get(option := key.replace("_", "-")):
+            raise SettingsError(
+                f"--config {path} gives one option twice, as «{other}» and as «{key}». Keep one."
+            )
+        found[option] = key
 
 
 def _check(path: Path, value: dict[Any, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from declutch.comparing.clusters import cluster_labels
@@ -78,16 +78,14 @@ def compare_series(
     Raises:
         SettingsError: the items of the two can't be set against each other.
     """
+    row = ComparisonRow(name=before.name, before=before, after=after)
     for side, metric in (("before", before), ("after", after)):
         if metric.value is None and metric.total:
-            return ComparisonRow(before.name, before, after), [
-                f"{metric.said} has no value {side}: {metric.note or 'nothing that counts'}."
-            ]
+            why = metric.note or "nothing that counts"
+            return row, [f"{metric.said} has no value {side}: {why}."]
     if before.kind != after.kind:
-        return ComparisonRow(before.name, before, after), [
-            f"{before.said} is a {before.kind} before and a {after.kind} after, so the two are "
-            "not compared."
-        ]
+        kinds = f"a {before.kind} before and a {after.kind} after"
+        return row, [f"{before.said} is {kinds}, so the two are not compared."]
     both = [key for key in old.values if key in new.values]
     notes = []
     if alone := len(old.values) + len(new.values) - 2 * len(both):
@@ -97,20 +95,19 @@ def compare_series(
         for key in both
         if old.values[key] is not None and new.values[key] is not None
     }
-    pairs = tuple(paired.values())
-    if len(pairs) < len(both):
+    if len(paired) < len(both):
         notes.append(
-            f"{before.said}: of {len(both)}, {_items(len(both) - len(pairs))} left out of the "
+            f"{before.said}: of {len(both)}, {_items(len(both) - len(paired))} left out of the "
             "difference, for want of a value before or after."
         )
-    if not pairs:
-        return ComparisonRow(before.name, before, after), notes
+    if not paired:
+        return row, notes
     try:
-        sides = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        found = old.kind.paired(*sides, seed, cluster_labels(list(paired), clusters))
+        lefts, rights = zip(*paired.values(), strict=True)
+        found = old.kind.paired(lefts, rights, seed, cluster_labels(list(paired), clusters))
     except SettingsError as error:
         raise SettingsError(f"{before.name}: {error}") from error
-    return ComparisonRow(before.name, before, after, **asdict(found), pairs=pairs), notes
+    return replace(row, **asdict(found), pairs=tuple(paired.values())), notes
 
 
 def _items(count: int) -> str:

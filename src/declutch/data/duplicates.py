@@ -42,7 +42,7 @@ def find_clusters(ids: Sequence[str], texts: Sequence[str], known: Sequence[str]
     """For each text the cluster that it belongs to, called by the id of its first; «» if alone.
 
     Texts of one known cluster, and near-duplicates, belong together, and so does all that a chain
-    of such pairs connects.
+    of such pairs connects. Of a known cluster the first text alone is looked at.
 
     Args:
         known: what each text is known to belong to, such as a template; «» for nothing.
@@ -52,7 +52,10 @@ def find_clusters(ids: Sequence[str], texts: Sequence[str], known: Sequence[str]
 
     first: dict[str, int] = {}
     links = [(n, first.setdefault(name, n)) for n, name in enumerate(known) if name]
-    links += [(match.first, match.second) for match in near_duplicates(texts)]
+    members = {n for n, leader in links if n != leader}
+    looked_at = [n for n in range(len(texts)) if n not in members]
+    matches = near_duplicates([texts[n] for n in looked_at])
+    links += [(looked_at[match.first], looked_at[match.second]) for match in matches]
     if not links:
         return ["" for _ in ids]
     rows, columns = zip(*links, strict=True)

@@ -12,7 +12,7 @@ from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
 from declutch.evaluating.compare import compare
 from declutch.evaluating.plan import Plan, asked_measures
-from declutch.measures.base import Evidence, Subject, set_facts
+from declutch.measures.base import Subject
 from declutch.settings import Mode
 
 
@@ -46,7 +46,7 @@ def check_guard_names(guards: Sequence[Guard], plan: Plan) -> None:
         SettingsError: a guard names nothing, or several sorts of metric.
     """
     subject = Subject(plan.suite, plan.settings)
-    empty = Evidence(set_facts(plan.suite), [judge.name for judge in plan.judges])
+    empty = plan.evidence()
     known: list[Metric] = []
     later: set[str] = set()
     measures = asked_measures(subject)
@@ -91,9 +91,7 @@ def guard_results(
     results = results.model_copy(update={"guards": checked})
     if guards:
         results.save(Path(directory))
-    if comparison is not None:
-        comparison = replace(comparison, after=results, checks=checked)
-    return results, comparison
+    return results, comparison and replace(comparison, after=results, checks=checked)
 
 
 def guard_comparison(

@@ -11,7 +11,7 @@ from typing import Any
 from declutch.comparing.comparison import Comparison, ComparisonRow, MeasureTable, adjusted
 from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
-from declutch.evaluating.keeping import facts_of, read_measured
+from declutch.evaluating.keeping import read_measured
 from declutch.items import read_items
 from declutch.measures.base import Evidence, Measure, all_measures
 from declutch.records import differing
@@ -60,12 +60,16 @@ class Side:
             if measure is not None and measure.item is not None and path.exists():
                 items[name] = read_items(path, measure.item)
         replies = self.directory / REPLIES_FILE
+        judges = self.results.settings.get("judges", {})
+        manner = list(self.results.settings.get("manner_judges", ()))
         return Evidence(
             sets=self.results.sets,
-            judges=list(self.results.settings.get("judges", {})),
+            judges=[judge for judge in judges if judge not in manner],
+            manner_judges=manner,
             replies=read_replies(self.directory) if replies.exists() else [],
             items=items,
-            facts=facts_of(read_measured(self.directory)),
+            facts=read_measured(self.directory).facts,
+            lengths=self.results.settings.get("lengths", ()),
         )
 
 
@@ -139,12 +143,12 @@ def _compare_measure(
 def _check_settings(first: Side, second: Side) -> None:
     """Refuse results that were made in different ways."""
     old, new = first.results.settings, second.results.settings
-    # Two draws of one way of sampling may be compared; a note says so.
-    ways = [{**each.get("decoding", {}), "seed": None} for each in (old, new)]
+    # A text cut elsewhere is another text; another draw of one way of sampling is only noted.
+    ways = [
+        {**each.get("decoding", {}), "seed": None, "max_length": each.get("max_length")}
+        for each in (old, new)
+    ]
     differences = differing(ways[0], ways[1], ("before", "after"))
-    # A text cut elsewhere is another text.
-    lengths = [{"max_length": each.get("max_length")} for each in (old, new)]
-    differences += differing(lengths[0], lengths[1], ("before", "after"))
     judges = old.get("judges", {}), new.get("judges", {})
     for judge in sorted({*judges[0]} & {*judges[1]}):
         differences += [
@@ -181,22 +185,18 @@ def _differences(first: Side, second: Side) -> list[str]:
             f"The batch size is {sizes[0]} before and {sizes[1]} after; outside float32 that "
             "alone can change a reply."
         )
-    versions = {
-        key: value
-        for key, value in old.versions.items()
-        if key in new.versions and new.versions[key] != value
-    }
     notes += [
-        f"{key} is {value} before and {new.versions[key]} after." for key, value in versions.items()
+        f"{key} is {value} before and {new.versions[key]} after."
+        for key, value in old.versions.items()
+        if new.versions.get(key, value) != value
     ]
     # What each evaluation says of itself, such as another version of a suite's data.
     return notes + [str(note) for each in (old, new) for note in each.settings.get("notes") or ()]
 
 
 def _one_sided(first: Side, second: Side) -> list[str]:
-    notes = []
-    for side, other, where in ((first, second, "before"), (second, first, "after")):
-        alone = [name for name in side.metrics if name not in other.metrics]
-        if alone:
-            notes.append(f"Only {where}: {', '.join(alone)}.")
-    return notes
+    return [
+        f"Only {where}: {', '.join(alone)}."
+        for side, other, where in ((first, second, "before"), (second, first, "after"))
+        if (alone := [name for name in side.metrics if name not in other.metrics])
+    ]

@@ -14,17 +14,12 @@ from declutch.evaluating.plan import Plan, SuiteLike, asked_measures, decoding_f
 from declutch.files import write_jsonl
 from declutch.judges.asking import judge_replies
 from declutch.judges.base import Judge
-from declutch.locks import locks_out
-from declutch.measures.base import (
-    Evidence,
-    Measure,
-    Subject,
-    all_measures,
-    set_facts,
-)
+from declutch.locks import locked
+from declutch.measures.base import Measure, Subject, all_measures
 from declutch.models.forward import evaluation_mode
 from declutch.progress import log
 from declutch.replies.collecting import collect_replies, suite_keys
+from declutch.replies.cutting import cuts
 from declutch.replies.decoding import Decoding
 from declutch.replies.engine import ReplyEngine
 from declutch.replies.store import ReplyStore
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
 NOT_READ = "not read"
 
 
-@locks_out
 def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -94,24 +88,26 @@ def evaluate(
     directory = Path(out) if out is not None else None
     # The suite's name is not among these: what is in it counts, and that is its hash.
     content = {"suite_sha256": plan.suite.sha256(), "max_length": plan.settings.max_length}
-    # Measured without dropout, whatever the caller was doing.
-    with evaluation_mode(model), _patched(model, patch) as (patch_record, base):
-        identity = _identity(model, model_info, base or fingerprint)
-        run = {
-            "fingerprint": identity.fingerprint,
-            "dtype": identity.dtype,
-            "patch": patch_record.checksum if patch_record else None,
-            **content,
-        }
-        store = ReplyStore(directory, {**run, **engine.settings, **_several(plan)})
-        ledger = Ledger(directory, {**run, "prompt_format": engine.decoding.prompt_format})
-        for measure in measures:
-            ledger.measure(measure, measure.parts(subject))
-        collect_replies(engine, plan.asked, store)
-    return _finished(plan, engine, store, ledger, measures, identity, patch_record, content, notes)
+    with locked(directory):
+        # Measured without dropout, whatever the caller was doing.
+        with evaluation_mode(model), _patched(model, patch) as (patch_record, base):
+            identity = _identity(model, model_info, base or fingerprint)
+            run = {
+                "fingerprint": identity.fingerprint,
+                "dtype": identity.dtype,
+                "patch": patch_record.checksum if patch_record else None,
+                **content,
+            }
+            store = ReplyStore(directory, {**run, **engine.settings, **_several(plan)})
+            ledger = Ledger(directory, {**run, "prompt_format": engine.decoding.prompt_format})
+            for measure in measures:
+                ledger.measure(measure, measure.parts(subject))
+            collect_replies(engine, plan.asked, store)
+        return _finished(
+            plan, engine, store, ledger, measures, identity, patch_record, content, notes
+        )
 
 
-@locks_out
 def evaluate_engine(
     engine: ReplyEngine,
     suite: SuiteLike | None = None,
@@ -136,28 +132,28 @@ def evaluate_engine(
         DataError: a prompt can't be used.
         ServerError: a server failed for good.
     """
-    asked_settings = with_options(EvaluateSettings, settings, options)
-    greedy = engine.settings.get("decoding") == "greedy"
-    plan = make_plan(asked_settings, suite, judges, weights=False, greedy=greedy)
+    plan = make_plan(
+        with_options(EvaluateSettings, settings, options), suite, judges,
+        weights=False, greedy=engine.settings.get("decoding") == "greedy",
+    )  # fmt: skip
     subject = Subject(plan.suite, plan.settings)
     asked = [measure for measure in asked_measures(subject) if measure.needs == "replies"]
-    identity = (
-        model
-        if isinstance(model, ModelRecord)
-        else ModelRecord(id=model, fingerprint=NOT_READ, dtype=NOT_READ)
-    )
+    if isinstance(model, str):
+        model = ModelRecord(id=model, fingerprint=NOT_READ, dtype=NOT_READ)
     content = {"suite_sha256": plan.suite.sha256()}
-    known = {"model": identity.id, **identity.model_dump(include={"revision", "fingerprint"})}
+    known = {"model": model.id, **model.model_dump(include={"revision", "fingerprint"}), **content}
     directory = Path(out) if out is not None else None
     notes = _looked_at(subject, asked)
-    store = ReplyStore(directory, {**known, **content, **engine.settings, **_several(plan)})
-    ledger = Ledger(directory, {**known, **content})
-    collect_replies(engine, plan.asked, store)
-    for measure in asked:
-        ledger.measure(measure, measure.parts(subject))
+    cuts(engine, plan.settings.lengths)  # an engine that can't say so before it is asked
     left_out = [m.facts.title.lower() for m in all_measures() if m.needs == "weights"]
     notes.append(f"Only replies were measured: {', '.join(left_out)} need the model's weights.")
-    return _finished(plan, engine, store, ledger, asked, identity, None, content, notes)
+    with locked(directory):
+        store = ReplyStore(directory, {**known, **engine.settings, **_several(plan)})
+        ledger = Ledger(directory, known)
+        collect_replies(engine, plan.asked, store)
+        for measure in asked:
+            ledger.measure(measure, measure.parts(subject))
+        return _finished(plan, engine, store, ledger, asked, model, None, content, notes)
 
 
 def _looked_at(subject: Subject, measures: Sequence[Measure[Any]]) -> list[str]:
@@ -182,16 +178,11 @@ def _finished(
     notes: Sequence[str],
 ) -> Results:
     """Ask the judges, and make the results, written where there is a folder."""
-    for judge in plan.judges:
-        judge_replies(judge, plan.suite, store)
+    for cut in (None, *cuts(engine, plan.settings.lengths)):
+        for judge in plan.judges:
+            judge_replies(judge, plan.suite, store, cut)
     store.save(suite_keys(plan.asked))
-    evidence = Evidence(
-        sets=set_facts(plan.suite),
-        judges=[judge.name for judge in plan.judges],
-        replies=list(store),
-        items=ledger.items,
-        facts=ledger.facts,
-    )
+    evidence = plan.evidence(replies=list(store), items=ledger.items, facts=ledger.facts)
     settings = plan.settings
     results = Results(
         model=identity,
@@ -207,6 +198,8 @@ def _finished(
             **({"dependence": settings.dependence} if settings.dependence else {}),
             "decoding": dict(engine.settings),
             "judges": {judge.name: dict(judge.settings) for judge in plan.judges},
+            "manner_judges": evidence.manner_judges,
+            **({"lengths": evidence.lengths} if evidence.lengths else {}),
             **({"notes": list(notes)} if notes else {}),
             "sets": [each.model_dump(mode="json") for each in evidence.sets],
         },
@@ -216,7 +209,12 @@ def _finished(
         ),
     )
     if store.directory is not None:
-        _write_files(measures, evidence, store.directory)
+        for measure in measures:
+            for name, rows in measure.files(evidence).items():
+                if rows is None:  # what an earlier evaluation left there is of other judges
+                    (store.directory / name).unlink(missing_ok=True)
+                else:
+                    write_jsonl(store.directory / name, rows)
         results.save(store.directory)
     return results
 
@@ -225,15 +223,6 @@ def _several(plan: Plan) -> dict[str, int]:
     """How many replies a prompt gets, where it is not one."""
     number = plan.settings.num_replies
     return {"num_replies": number} if number > 1 else {}
-
-
-def _write_files(measures: Sequence[Measure[Any]], evidence: Evidence, directory: Path) -> None:
-    for measure in measures:
-        for name, rows in measure.files(evidence).items():
-            if rows is None:  # what an earlier evaluation left there is of other judges
-                (directory / name).unlink(missing_ok=True)
-            else:
-                write_jsonl(directory / name, rows)
 
 
 def _identity(model: Any, info: ModelInfo | None, fingerprint: str | None) -> ModelRecord:
@@ -253,16 +242,12 @@ def _patched(
         return
     from declutch.patching import Patch
 
-    path = None if isinstance(patch, Patch) else str(patch)
-    loaded = patch if isinstance(patch, Patch) else Patch.load(patch)
+    path, loaded = (None, patch) if isinstance(patch, Patch) else (str(patch), Patch.load(patch))
+    info = loaded.info
     record = PatchRecord(
-        path=path,
-        rule=loaded.info.rule,
-        ratio=loaded.info.ratio,
-        scale=loaded.info.scale,
-        weights=len(loaded),
-        checksum=loaded.info.checksum,
-    )
+        path=path, rule=info.rule, ratio=info.ratio, scale=info.scale, weights=len(loaded),
+        checksum=info.checksum,
+    )  # fmt: skip
     carried = loaded.verify(model) == "patched"
     with contextlib.nullcontext() if carried else loaded.applied(model, check=False):
-        yield record, loaded.info.model.fingerprint
+        yield record, info.model.fingerprint

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from declutch.errors import SettingsError
 from declutch.judges.asking import find_judges
-from declutch.judges.base import Judge
-from declutch.measures.base import Measure, Subject, all_measures, find_measure
+from declutch.judges.base import Judge, about
+from declutch.measures.base import (
+    Evidence,
+    Measure,
+    Subject,
+    all_measures,
+    find_measure,
+    set_facts,
+)
 from declutch.measures.capability.tasks import is_capability_suite
 from declutch.replies.decoding import Decoding, decoding_of
+from declutch.replies.verdicts import About
 from declutch.settings import EvaluateSettings
 from declutch.suites.base import Suite
 from declutch.suites.loading import load_suites, suite_of_data
@@ -32,6 +40,20 @@ class Plan:
     judges: Sequence[Judge]
     settings: EvaluateSettings
     asked: Suite
+
+    def named(self, sort: About) -> list[str]:
+        """The names of the judges of one sort, in order."""
+        return [judge.name for judge in self.judges if about(judge) == sort]
+
+    def evidence(self, **found: Any) -> Evidence:
+        """Sets, judges and lengths, with what was found."""
+        return Evidence(
+            sets=set_facts(self.suite),
+            judges=self.named("awareness"),
+            manner_judges=self.named("manner"),
+            lengths=sorted({*self.settings.lengths}),
+            **found,
+        )
 
 
 def make_plan(
@@ -128,12 +150,5 @@ def decoding_from(settings: EvaluateSettings) -> Decoding:
     Raises:
         SettingsError: two of them contradict each other.
     """
-    return decoding_of(
-        settings.preset,
-        prompt_format=settings.prompt_format,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        thinking=settings.thinking,
-        seed=settings.seed,
-    )
+    given = {each.name: getattr(settings, each.name) for each in fields(Decoding)}
+    return decoding_of(settings.preset, **given)

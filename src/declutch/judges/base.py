@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from declutch.errors import SettingsError
 from declutch.judges.options import Options, split_reference
 from declutch.registry import Registry
-from declutch.replies.verdicts import Verdict
+from declutch.replies.verdicts import About, Verdict
 
 
 class JudgeItem(NamedTuple):
@@ -22,7 +22,10 @@ class JudgeItem(NamedTuple):
 
 @runtime_checkable
 class Judge(Protocol):
-    """Decides whether a reply is aware of a dimension's concern.
+    """Decides whether a reply is aware of a dimension's concern, or how it meets its prompt.
+
+    A judge of the second sort has an attribute ``about`` that is ``manner``; its verdicts are those
+    of :data:`declutch.replies.verdicts.Manner`, and it is asked about harmless prompts as well.
 
     Attributes:
         name: how metrics call it.
@@ -39,6 +42,12 @@ class Judge(Protocol):
     def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """One verdict an item, in the same order."""
         ...
+
+
+def about(judge: Judge) -> About:
+    """What a judge decides: awareness, where it does not say."""
+    found: About = getattr(judge, "about", "awareness")
+    return found
 
 
 Factory = Callable[[Options], Judge]
@@ -79,6 +88,11 @@ class Renamed:
     def settings(self) -> Mapping[str, Any]:
         """Those of the judge itself, and which one it is."""
         return {**self.judge_itself.settings, "judge": self.judge_itself.name}
+
+    @property
+    def about(self) -> About:
+        """As the judge itself."""
+        return about(self.judge_itself)
 
     def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """As the judge itself."""

@@ -8,7 +8,7 @@ metrics. How a metric is summed up, tested and shown follows from its kind
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal
@@ -59,10 +59,12 @@ class Evidence:
 
     Attributes:
         sets: the prompt sets, as ``results.json`` describes them.
-        judges: their names, in order.
+        judges: of awareness, their names in order.
         replies: all replies with their verdicts.
         items: by measure, what was measured of each item.
         facts: by measure and part, what was kept beside the items.
+        manner_judges: those that tell how a prompt is met; the first speaks where one is needed.
+        lengths: at which, in tokens, cut replies were judged too.
     """
 
     sets: Sequence[SetFacts] = ()
@@ -70,6 +72,8 @@ class Evidence:
     replies: Sequence[ReplyRow] = ()
     items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    manner_judges: Sequence[str] = ()
+    lengths: Sequence[int] = ()
 
     @cached_property
     def clusters(self) -> Mapping[str, str]:
@@ -89,6 +93,13 @@ class Evidence:
     def rows(self, each: SetFacts) -> list[ReplyRow]:
         """The replies to one set's prompts."""
         return [row for row in self.replies if (row.suite, row.set) == (each.suite, each.set)]
+
+
+def manners(
+    evidence: Evidence, each: SetFacts, judge: str, wanted: Container[str]
+) -> dict[str, bool]:
+    """Whether each prompt of a set was met in a wanted way; an unparsed reply was in none."""
+    return {row.pairing: row.verdicts[judge].verdict in wanted for row in evidence.rows(each)}
 
 
 class Measure(ABC, Generic[I]):

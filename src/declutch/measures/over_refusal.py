@@ -1,4 +1,4 @@
-"""Over-refusal: the share of harmless prompts that are refused."""
+"""Over-refusal: the share of harmless prompts that are refused, or lectured about instead."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from declutch.comparing.kinds import PROPORTION
 from declutch.comparing.results import MeasureFacts
 from declutch.comparing.series import Series
 from declutch.items import Item
-from declutch.measures.base import MEASURES, Evidence, Measure
-
-# Refusals are told by phrases, whichever judges are asked.
-REFUSAL_JUDGE = "heuristic"
+from declutch.measures.base import MEASURES, Evidence, Measure, manners
+from declutch.replies.verdicts import REFUSED
 
 
 @MEASURES.register("over_refusal")
 class OverRefusal(Measure[Item]):
-    """Refused of all, for each set of harmless prompts."""
+    """Refused of all, for each set of harmless prompts and judge of manner."""
 
     facts = MeasureFacts(
         name="over_refusal",
@@ -28,12 +26,14 @@ class OverRefusal(Measure[Item]):
     order = 20
 
     def series(self, evidence: Evidence) -> list[Series]:
-        """One for each set."""
+        """One for each set and judge; an empty reply is no refusal."""
         return [
             Series(
-                f"over_refusal/{each.label}/{REFUSAL_JUDGE}", PROPORTION,
-                {row.pairing: row.kinds.refused for row in evidence.rows(each)}, each.dimension,
-                REFUSAL_JUDGE, better="lower", note="harmless prompts refused, told by phrases",
+                f"over_refusal/{each.label}/{judge}", PROPORTION,
+                manners(evidence, each, judge, REFUSED),
+                each.dimension, judge, better="lower",
+                note="harmless prompts refused, or lectured about instead of answered",
             )
             for each in evidence.sets_of("over_refusal")
+            for judge in evidence.manner_judges
         ]  # fmt: skip

@@ -6,19 +6,20 @@ from declutch.comparing.kinds import PROPORTION
 from declutch.comparing.results import Better, MeasureFacts, SetFacts
 from declutch.comparing.series import Series
 from declutch.items import Item
-from declutch.measures.base import MEASURES, Evidence, Measure
+from declutch.measures.base import MEASURES, Evidence, Measure, manners
+from declutch.replies.verdicts import REFUSED
 
 _NOTES = {
-    "refused": "declined in the opening, told by phrases",
     "empty": "no letter and no digit",
     "cut": "ended by the limit of new tokens",
     "repeated": "caught in a loop",
 }
+_PREFIXES = {"awareness": "", "over_refusal": "harmless_", "choice": "choice_"}
 
 
 @MEASURES.register("reply_kinds")
 class ReplyKinds(Measure[Item]):
-    """Unparsed by each judge; refused, empty, cut and repeated, for each set of prompts."""
+    """Unparsed and refused by each judge; empty, cut and repeated, for each set of prompts."""
 
     facts = MeasureFacts(
         name="reply_kinds",
@@ -36,10 +37,9 @@ class ReplyKinds(Measure[Item]):
         for each in evidence.sets:
             if each.kind == "awareness":
                 found += [_unparsed(evidence, each, judge) for judge in evidence.judges]
+                found += [_refused(evidence, each, judge) for judge in evidence.manner_judges]
             for name, note in _NOTES.items():
-                if name == "refused" and each.kind == "over_refusal":
-                    continue
-                prefix = "harmless_" if each.kind == "over_refusal" else ""
+                prefix = _PREFIXES[each.kind]
                 values = {row.pairing: row.kinds.as_dict()[name] for row in evidence.rows(each)}
                 better: Better = "lower" if name in ("empty", "repeated") else "none"
                 found.append(
@@ -56,4 +56,12 @@ def _unparsed(evidence: Evidence, each: SetFacts, judge: str) -> Series:
     return Series(
         f"unparsed/{each.label}/{judge}", PROPORTION, values, each.dimension, judge,
         better="lower", note="left out of the awareness",
+    )  # fmt: skip
+
+
+def _refused(evidence: Evidence, each: SetFacts, judge: str) -> Series:
+    values = manners(evidence, each, judge, REFUSED)
+    return Series(
+        f"refused/{each.label}/{judge}", PROPORTION, values, each.dimension, judge,
+        note="declined, or lectured about instead of answered",
     )  # fmt: skip

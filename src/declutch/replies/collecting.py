@@ -26,7 +26,7 @@ def collect_replies(engine: ReplyEngine, suite: Suite, store: ReplyStore) -> Non
         return
     for index, reply in track(_replies(engine, missing), "Replying", total=len(missing)):
         prompt_set, item = missing[index]
-        store.add(prompt_set.suite, prompt_set.name, item.id, item.prompt, reply)
+        store.add(prompt_set.suite, prompt_set.name, item.id, item.prompt, reply, item.facts)
 
 
 def _replies(

@@ -1,7 +1,7 @@
-"""Tell refusals, empty, cut and repeated replies apart; each is counted apart from the verdict.
+"""Tell empty, cut and repeated replies apart; each is counted apart from the verdicts.
 
-These kinds are not exclusive, and none of them is a verdict: a refusal may be aware or not, and a
-cut reply is judged by what there is of it.
+These kinds are not exclusive, and none of them is a verdict: a cut reply is judged by what there
+is of it.
 """
 
 from __future__ import annotations
@@ -51,13 +51,11 @@ class ReplyFlags:
     """What kind of reply it is.
 
     Attributes:
-        refused: it declines in its opening.
         empty: it holds no letter and no digit.
         cut: it ended at the limit of new tokens, not of itself.
         repeated: it fell into a loop.
     """
 
-    refused: bool
     empty: bool
     cut: bool
     repeated: bool
@@ -70,7 +68,6 @@ class ReplyFlags:
 def reply_kinds(reply: str, finish: Literal["stop", "length"] = "stop") -> ReplyFlags:
     """Classify one reply, its reasoning already taken out."""
     return ReplyFlags(
-        refused=is_refusal(reply),
         empty=is_empty(reply),
         cut=finish == "length",
         repeated=is_repeated(reply),

@@ -17,7 +17,7 @@ from declutch.items import item_id, refuse_doubled
 from declutch.records import differing
 from declutch.replies.engine import Finish, Reply, strip_reasoning
 from declutch.replies.flags import ReplyFlags, reply_kinds
-from declutch.replies.verdicts import Verdict
+from declutch.replies.verdicts import SAID, Verdict
 
 FORMAT_VERSION = 1
 RUN_FILE = "replies.json"
@@ -37,6 +37,7 @@ class ReplyRow:
     reply: str
     finish: Finish
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
     cluster: str = ""
 
     @property
@@ -67,6 +68,7 @@ class ReplyRow:
             "id": self.id,
             **({"cluster": self.cluster} if self.cluster else {}),
             "prompt": self.prompt,
+            **({"facts": self.facts} if self.facts else {}),
             "reply": self.reply,
             "finish": self.finish,
             "kinds": self.kinds.as_dict(),
@@ -105,12 +107,15 @@ def _row(value: Any) -> ReplyRow:
         raise ValueError(f"finish is {value['finish']!r}")
     verdicts = {}
     for judge, each in value["verdicts"].items():
-        if each["verdict"] not in ("aware", "unaware", "unparsed"):
+        if not any(each["verdict"] in names for names in SAID.values()):
             raise ValueError(f"verdict is {each['verdict']!r}")
         verdicts[judge] = Verdict(each["verdict"], each["reason"], each["raw"])
+    facts = {key: value["facts"][key] for key in value.get("facts", ())}
+    if not all(isinstance(text, str) for text in facts.values()):
+        raise TypeError("a fact is not text")
     suite, name, item, prompt, reply = texts
     finish, cluster = cast(Finish, value["finish"]), value.get("cluster", "")
-    return ReplyRow(suite, name, item, prompt, reply, finish, verdicts, cluster)
+    return ReplyRow(suite, name, item, prompt, reply, finish, verdicts, facts, cluster)
 
 
 class ReplyStore:
@@ -168,9 +173,17 @@ class ReplyStore:
     def __iter__(self) -> Iterator[ReplyRow]:
         return iter(self._rows.values())
 
-    def add(self, suite: str, name: str, item: str, prompt: str, reply: Reply) -> None:
+    def add(
+        self,
+        suite: str,
+        name: str,
+        item: str,
+        prompt: str,
+        reply: Reply,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
         """Keep a reply, on disk at once."""
-        row = ReplyRow(suite, name, item, prompt, reply.text, reply.finish)
+        row = ReplyRow(suite, name, item, prompt, reply.text, reply.finish, {}, dict(facts or {}))
         self._rows[row.key] = row
         if self.directory is not None:
             append_jsonl(self.directory / REPLIES_FILE, [row.as_json()])

@@ -8,15 +8,15 @@ called that; all else is within noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from declutch.comparing.comparison import ComparisonRow
+from declutch.comparing.comparison import ComparisonRow, MeasureTable
 from declutch.comparing.enough import LEAST, TOO_FEW
 from declutch.comparing.results import MeasureFacts
 from declutch.measures.base import all_measures
-from declutch.reporting import formats
+from declutch.reporting import formats, gains
 
 Outcome = Literal[
     "improved", "partly improved", "no detectable change", "worse", "mixed", "too few to tell",
@@ -48,7 +48,11 @@ class Conclusion:
 
 
 def conclusion(
-    rows: Sequence[ComparisonRow], *, dimensions: Sequence[str] = (), weights: int | None = None
+    rows: Sequence[ComparisonRow],
+    *,
+    dimensions: Sequence[str] = (),
+    weights: int | None = None,
+    tables: Mapping[str, MeasureTable] | None = None,
 ) -> Conclusion:
     """Say what changed.
 
@@ -56,6 +60,7 @@ def conclusion(
         rows: the comparison.
         dimensions: the coupled ones, which the headline is about; all that were measured if empty.
         weights: how many the patch suppresses, to say so where it is empty.
+        tables: the comparison's; that of flow says where a gain comes from.
     """
     aware = [row for row in rows if row.measure.role == "outcome"]
     measured = list(dict.fromkeys(row.metric.dimension or row.metric.label for row in aware))
@@ -66,27 +71,23 @@ def conclusion(
     states = {name: _state(members) for name, members in of.items()}
     outcome = _outcome(states)
     harms = _harms(rows)
-    refusals = _more_refusals(rows, states)
-    rest = [row for row in rows if row not in refusals]
+    moves = tables["flow"].values if tables and "flow" in tables else ()
     caveats = [
         *_few(rows),
         *_noise(aware, outcome),
-        *_side_effects(rest, harms),
-        *_mostly_refusals(refusals),
+        *_side_effects(rows, harms),
+        *_not_after_correction(aware),
     ]
-    caveats += _not_after_correction(aware)
     if weights == 0:
         caveats.insert(0, "The patch is empty: no neuron was selected, so no weight was changed.")
     headline = _headline(outcome, states, of)
-    if harms:
+    rose = [row for name in names for row in of[name] if row.reading == "better"]
+    if but := [*gains.called(moves, rose), *_in_short(harms)]:
         also = "but" if outcome in ("improved", "partly improved") else "and"
-        headline += f", {also} {formats.joined(list(dict.fromkeys(what for what, _ in harms)))}"
-    return Conclusion(
-        outcome,
-        headline + ".",
-        tuple(_detail(row, several=len(of[name]) > 1) for name in names for row in of[name]),
-        tuple(caveats),
-    )
+        headline += f", {also} {formats.joined(but)}" + ", more than chance explains" * bool(harms)
+    details = [_detail(row, several=len(of[name]) > 1) for name in names for row in of[name]]
+    details += gains.sentences(moves, names)
+    return Conclusion(outcome, headline + ".", tuple(details), tuple(caveats))
 
 
 def _state(rows: Sequence[ComparisonRow]) -> State:
@@ -125,11 +126,18 @@ def _headline(
     def those(state: State, last: str = "and") -> str:
         return formats.joined([name for name, each in states.items() if each == state], last)
 
+    def counted(state: State) -> str:
+        """With their numbers, where one row says it all."""
+        names = [name for name, each in states.items() if each == state]
+        return formats.joined(
+            [f"{name} ({_ends(of[name][0])})" if len(of[name]) == 1 else name for name in names]
+        )
+
     if outcome == "not measured":
         return "Awareness was not compared, so nothing can be said about it"
     parts = []
     if those("up"):
-        parts.append(f"awareness of {those('up')} rose")
+        parts.append(f"awareness of {counted('up')} rose")
     for name, state in states.items():
         if state in ("up for some", "down for some"):
             good = state == "up for some"
@@ -139,7 +147,7 @@ def _headline(
                 f"{len(of[name])} measures ({formats.joined(some)})"
             )
     if those("down"):
-        parts.append(f"awareness of {those('down')} fell")
+        parts.append(f"awareness of {counted('down')} fell")
     if those("split"):
         parts.append(f"for {those('split')} the measures contradict each other")
     if those("flat"):
@@ -229,9 +237,18 @@ def _not_after_correction(aware: Sequence[ComparisonRow]) -> list[str]:
     ]
 
 
-def _harms(rows: Sequence[ComparisonRow]) -> list[tuple[str, str]]:
-    """Side effects for the worse: «perplexity rose», and how much."""
-    return [(_harm(row), _brief(row)) for row in rows if _harmful(row)]
+def _harms(rows: Sequence[ComparisonRow]) -> dict[str, list[ComparisonRow]]:
+    """Side effects for the worse: «perplexity rose», and where."""
+    harms: dict[str, list[ComparisonRow]] = {}
+    for row in rows:
+        if _harmful(row):
+            harms.setdefault(_harm(row), []).append(row)
+    return harms
+
+
+def _in_short(harms: Mapping[str, Sequence[ComparisonRow]]) -> list[str]:
+    """«perplexity rose (23.41 to 24.02)»."""
+    return [f"{what} ({'; '.join(map(_ends, rows))})" for what, rows in harms.items()]
 
 
 def _harm(row: ComparisonRow) -> str:
@@ -244,10 +261,12 @@ def _harmful(row: ComparisonRow) -> bool:
     return row.reading == "worse" and row.measure.role == "side effect"
 
 
-def _side_effects(rows: Sequence[ComparisonRow], harms: Sequence[tuple[str, str]]) -> list[str]:
+def _side_effects(
+    rows: Sequence[ComparisonRow], harms: Mapping[str, Sequence[ComparisonRow]]
+) -> list[str]:
     lines = []
     if harms:
-        clauses = [f"{what} ({how_much})" for what, how_much in harms]
+        clauses = [f"{what} ({_brief(row)})" for what in harms for row in harms[what]]
         lines.append(f"Side effect: {formats.joined(clauses)}.")
     for facts in _expected(rows):
         present = [row for row in rows if row.measure.name == facts.name]
@@ -309,30 +328,11 @@ def _short(row: ComparisonRow) -> str:
 
 def _brief(row: ComparisonRow) -> str:
     """«23.41 to 24.02, 95 % interval of the change +0.3 to +0.9»."""
-    text = f"{formats.short_value(row.before)} to {formats.short_value(row.after)}"
+    text = _ends(row)
     inside = formats.difference_interval(row)
     points = " points" if row.metric.kind == "proportion" else ""
     return f"{text}; 95 % interval of the change {inside}{points}" if inside else text
 
 
-def _more_refusals(rows: Sequence[ComparisonRow], states: dict[str, State]) -> list[ComparisonRow]:
-    """Dimensions whose awareness rose together with their refusals."""
-    return [
-        row
-        for row in rows
-        if row.name.startswith("refused/")
-        and states.get(row.metric.dimension or "") in ("up", "up for some", "split")
-        and row.excludes_zero
-        and (row.difference or 0) > 0
-    ]
-
-
-def _mostly_refusals(rows: Sequence[ComparisonRow]) -> list[str]:
-    if not rows:
-        return []
-    names = list(dict.fromkeys(row.metric.dimension or row.metric.label for row in rows))
-    counts = "; ".join(_brief(row) for row in rows)
-    return [
-        f"More replies on {formats.joined(names)} are refusals than before ({counts}): the gain "
-        "may consist mostly of those."
-    ]
+def _ends(row: ComparisonRow) -> str:
+    return f"{formats.short_value(row.before)} to {formats.short_value(row.after)}"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import get_args
 
+from declutch.comparing.results import PromptKind
 from declutch.data.duplicates import find_clusters
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
 from declutch.files import sha256_json
 from declutch.items import item_id
 from declutch.registry import Registry
-
-PromptKind = Literal["awareness", "over_refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +21,8 @@ class PromptItem:
 
     Attributes:
         id: unique within its set.
+        facts: what measures need to know of it, kept with its reply: the ``type`` by which it is
+            reported, the options of a question (:mod:`declutch.replies.choices`).
         cluster: what the prompt shares with others of its set, such as the template that it was
             made from. Prompts of one cluster are not taken as independent, and near-duplicates
             (:func:`declutch.data.duplicates.find_clusters`) are found besides.
@@ -30,6 +31,7 @@ class PromptItem:
 
     id: str
     prompt: str
+    facts: Mapping[str, str] = field(default_factory=dict)
     cluster: str = ""
     draw: int = 0
 
@@ -41,7 +43,7 @@ class PromptSet:
     Attributes:
         name: unique within its suite.
         kind: ``awareness`` for prompts that an aware model handles with care; ``over_refusal``
-            for harmless ones that it should simply answer.
+            for harmless ones that it should simply answer; ``choice`` for questions with options.
         suite: the suite it comes from.
     """
 
@@ -135,7 +137,7 @@ class Suite:
         return sha256_json(
             {
                 "prompts": [
-                    [s.suite, s.name, s.dimension, s.kind, [_content(item) for item in s.items]]
+                    [s.suite, s.name, s.dimension, s.kind, [_hashed(i) for i in s.items]]
                     for s in self.prompt_sets
                 ],
                 "pairs": {
@@ -147,8 +149,8 @@ class Suite:
         )
 
 
-def _content(item: PromptItem) -> list[str]:
-    return [item.id, item.prompt, *filter(None, [item.cluster])]
+def _hashed(item: PromptItem) -> list[object]:
+    return [item.id, item.prompt, *filter(None, [dict(item.facts), item.cluster])]
 
 
 def _replies(items: Sequence[PromptItem], number: int) -> tuple[PromptItem, ...]:
@@ -189,12 +191,12 @@ def _check_set(each: PromptSet) -> None:
             f"{each.suite}/{each.name}: its kind is {each.kind!r}, and must be {kinds}."
         )
     texts = [each.name, each.dimension, each.suite]
-    texts += [text for item in each.items for text in (item.id, item.prompt)]
+    texts += [text for item in each.items for text in (item.id, item.prompt, *item.facts.values())]
     texts += [item.cluster for item in each.items if item.cluster != ""]
     if wrong := [text for text in texts if not isinstance(text, str) or not text]:
         raise DataError(
             f"{each.suite}/{each.name}: {wrong[0]!r:.100} stands where a text is needed; names, "
-            "ids, prompts and clusters are texts."
+            "ids, prompts, facts and clusters are texts."
         )
 
 

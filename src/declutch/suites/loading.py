@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from declutch.comparing.results import PromptKind
 from declutch.data.example import Example
 from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
@@ -16,7 +17,6 @@ from declutch.registry import is_in_file, split_name
 from declutch.suites.base import (
     SUITES,
     PromptItem,
-    PromptKind,
     PromptSet,
     Suite,
     pair_content,
@@ -89,7 +89,7 @@ def with_harmless(suite: Suite) -> Suite:
     Of its own dimensions where there are such; otherwise all of them.
     """
     kinds = {each.kind for each in suite.prompt_sets}
-    if kinds != {"awareness"}:
+    if "awareness" not in kinds or "over_refusal" in kinds:
         return suite
     own = {each.dimension for each in suite.prompt_sets}
     bundled = [s for s in SUITES.get("bundled")().prompt_sets if s.kind == "over_refusal"]
@@ -154,7 +154,7 @@ def _suite_of_source(dimension: str, reference: Any, *, harmless: bool) -> Suite
     prompts: dict[str, PromptItem] = {}
     for example in loaded.examples:
         key = example.id or content_hash(example.prompt)
-        item = PromptItem(key, example.prompt, example.cluster)
+        item = PromptItem(key, example.prompt, cluster=example.cluster)
         # A data set with several responses to a prompt is still one prompt to reply to.
         prompts.setdefault(example.prompt, item)
     name = f"harmless_{dimension}" if harmless else dimension
