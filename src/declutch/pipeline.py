@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from declutch.checkpoint import check_writable, write_checkpoint
 from declutch.comparing.checks import Guard, parse_guards
 from declutch.data.held import are_examples, checked_examples
-from declutch.data.loading import load_examples
+from declutch.data.loading import LoadedData, load_examples
 from declutch.data.names import check_data_by_name
 from declutch.errors import SettingsError
 from declutch.evaluating.checking import check_guard_names, guard_comparison
@@ -32,7 +32,9 @@ from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import score
-from declutch.settings import PARTS, RunSettings, ScoreSettings
+from declutch.settings import PARTS, RunSettings, ScoreSettings, StabilitySettings
+from declutch.stability import FILE_NAME as STABILITY_FILE
+from declutch.stability import FOLDER, Sample, Stability, refuse_same
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 
 if TYPE_CHECKING:
@@ -86,11 +88,12 @@ def run(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What was looked up before the long work."""
+    """What was looked up before the long work; ``others`` are other samples, by seed."""
 
     data: Mapping[str, Any]
     plan: Plan
     guards: tuple[Guard, ...]
+    others: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def _look_before(settings: RunSettings) -> _Asked:
@@ -102,11 +105,18 @@ def _look_before(settings: RunSettings) -> _Asked:
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
-    data = {
-        name: _read(name, value, settings.score)
-        for name, value in {**settings.couple, **settings.exclude}.items()
+    first, number = settings.score.seed, settings.stability.calibration_seeds
+    samples = {
+        seed: {
+            name: _read(name, value, replace(settings.score, seed=seed))
+            for name, value in {**settings.couple, **settings.exclude}.items()
+        }
+        for seed in range(first, first + number)
     }
-    return _Asked(data, plan, guards)
+    refuse_same(
+        number, [{name: _examples(one) for name, one in each.items()} for each in samples.values()]
+    )
+    return _Asked(samples.pop(first), plan, guards, samples)
 
 
 def _read(name: str, value: Any, settings: ScoreSettings) -> Any:
@@ -117,6 +127,10 @@ def _read(name: str, value: Any, settings: ScoreSettings) -> Any:
         value, num_samples=settings.num_samples, seed=settings.seed,
         allow_fewer=settings.allow_fewer,
     )  # fmt: skip
+
+
+def _examples(read: Any) -> frozenset[object]:
+    return frozenset(read.examples if isinstance(read, LoadedData) else read)
 
 
 @dataclass
@@ -131,6 +145,14 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(self.out, _described(self.settings))
+        self.others = {seed: self._with(seed, data) for seed, data in self.asked.others.items()}
+
+    def _with(self, seed: int, data: Mapping[str, Any]) -> _Run:
+        """The same on another sample of the data."""
+        score = replace(self.settings.score, seed=seed)
+        settings = replace(self.settings, score=score, stability=StabilitySettings())
+        asked = replace(self.asked, data=data, others={})
+        return replace(self, settings=settings, asked=asked, out=self.out / FOLDER / str(seed))
 
     def all_stages(self) -> ReportPaths:
         """Algorithm 1 of the paper, with an evaluation before and after."""
@@ -146,6 +168,7 @@ class _Run:
         log.info("4 of 5  Applying the patch and evaluating again")
         self.apply(loaded, patch)
         self.evaluate(loaded, patch)
+        self.other_samples(loaded, patch)
         log.info("5 of 5  Writing the report")
         return self.report()
 
@@ -159,6 +182,8 @@ class _Run:
         self.folder.check(PATCH, self._located_from())
         for stage in (BEFORE, AFTER):
             self.folder.check(stage, self._evaluated_from(loaded))
+        for other in self.others.values():
+            other._check_folder(loaded)
 
     def score(self, loaded: LoadedModel) -> Scores:
         """Shortlists of every dimension."""
@@ -176,8 +201,8 @@ class _Run:
             self.folder.finish(SCORES)
         return scores
 
-    def locate(self, scores: Scores) -> Patch:
-        """The patch, which must not be empty."""
+    def locate(self, scores: Scores, *, empty: bool = False) -> Patch:
+        """The patch, which must not be empty unless that will do."""
         patch = locate(
             scores, list(self.settings.couple), list(self.settings.exclude),
             settings=self.settings.locate, seed=self.settings.score.seed,
@@ -185,7 +210,7 @@ class _Run:
         log.info("%s", patch.summary().split("\n")[0])
         for note in patch.info.notes:
             log.warning("Note: %s", note)
-        if not len(patch):
+        if not len(patch) and not empty:
             raise SettingsError(
                 f"Nothing to suppress: {patch.info.notes[-1]}. The scores are kept in "
                 f"{self.out / SCORES.name}: try larger ratios with «declutch locate», then give "
@@ -222,6 +247,19 @@ class _Run:
             checked = write_checkpoint(loaded, patch, self.out / MODEL.name, "patched")
             log.info("Read back from disk: all %d patched weights are right", checked)
             self.folder.finish(MODEL)
+
+    def other_samples(self, loaded: LoadedModel, patch: Patch) -> None:
+        """The same on other samples of the data, where they are asked for, and what differs."""
+        (self.out / STABILITY_FILE).unlink(missing_ok=True)
+        samples = {self.settings.score.seed: Sample(patch, self.out / AFTER.name)}
+        for seed, other in self.others.items():
+            log.info("        The same on the sample of seed %d", seed)
+            found = other.locate(other.score(loaded), empty=True)
+            other.evaluate(loaded, found)
+            samples[seed] = Sample(found, other.out / AFTER.name)
+        if self.others:
+            measures = self.settings.judging.measure
+            Stability.of(self.out / BEFORE.name, samples, measures).save(self.out)
 
     def report(self) -> ReportPaths:
         """Both evaluations side by side, the release checks, and the page."""

@@ -222,12 +222,23 @@ class CheckSettings(Settings):
     interval shows it."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class StabilitySettings(Settings):
+    """On how many samples of its data a run is made."""
+
+    calibration_seeds: Annotated[Count, DATA] = 1
+    """Samples of the data: the seed's and those of the next seeds. Above 1 the run is repeated on
+    each, in OUT/seeds, and tells how far weights and outcome depend on the sample."""
+
+
 PARTS: Mapping[str, Any] = {
     "load": ModelSettings,
     "score": ScoreSettings,
     "locate": LocateSettings,
     "judging": JudgingSettings,
     "checks": CheckSettings,
+    "stability": StabilitySettings,
 }
 """Of the settings of a run, by their names there."""
 
@@ -248,6 +259,7 @@ class RunSettings:
     locate: LocateSettings = field(default_factory=LocateSettings)
     judging: JudgingSettings = field(default_factory=JudgingSettings)
     checks: CheckSettings = field(default_factory=CheckSettings)
+    stability: StabilitySettings = field(default_factory=StabilitySettings)
 
     @classmethod
     def of(

@@ -11,12 +11,13 @@ from rich.text import Text
 
 from declutch.reporting import console, formats
 from declutch.reporting.conclusion import conclusion
+from declutch.reporting.stability import stability_table
 from declutch.reporting.tables import NamedNumbers
 from declutch.reporting.values import PatchSummary
 from declutch.terminal import Terminal, json_visible, visible
 
 if TYPE_CHECKING:
-    from declutch.comparing.comparison import Comparison, ComparisonRow
+    from declutch.comparing.comparison import Comparison, ComparisonRow, MeasureTable
     from declutch.comparing.results import CheckRecord, Results
     from declutch.patching import Patch
     from declutch.reporting.report import ReportPaths
@@ -41,17 +42,21 @@ def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
         "": out / "after",
     }
     files = {name: path for name, path in places.items() if path is not None and path.exists()}
+    found = paths.input.stability
     if as_json:
         print_json(
             {
                 "verdict": {"outcome": paths.conclusion.outcome, "text": paths.conclusion.text},
                 "comparison": paths.input.comparison.as_json(),
+                **({"stability": found.model_dump(mode="json")} if found else {}),
                 "files": {name: str(path) for name, path in files.items()},
             }
         )
         return
     screen = Terminal()
     screen.print(console.comparison_table(paths.input.rows))
+    if table := stability_table(paths.input):
+        screen.print(_table(table))
     screen.print(console.conclusion_text(paths.conclusion))
     _print_checks(screen, paths.input.comparison.checks)
     screen.print()
@@ -89,13 +94,18 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
     if tested:
         screen.print(_tests(tested))
     for found in comparison.tables.values():
-        table = NamedNumbers(found.title, *found.columns[1:])
-        for name, *cells in found.rows:
-            table.row(name, *cells)
-        screen.print(table)
+        screen.print(_table(found))
     screen.print(console.conclusion_text(conclusion(comparison.rows, tables=comparison.tables)))
     _print_notes(screen, comparison.notes)
     _print_checks(screen, comparison.checks)
+
+
+def _table(found: MeasureTable) -> NamedNumbers:
+    """What there is to show beside the metrics."""
+    table = NamedNumbers(found.title, *found.columns[1:], caption=found.note)
+    for name, *cells in found.rows:
+        table.row(name, *cells)
+    return table
 
 
 def _tests(rows: Sequence[ComparisonRow]) -> NamedNumbers:

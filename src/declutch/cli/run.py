@@ -21,6 +21,7 @@ from declutch.settings import (
     ModelSettings,
     RunSettings,
     ScoreSettings,
+    StabilitySettings,
 )
 
 
@@ -38,6 +39,7 @@ def run(
     selection: LocateSettings = LocateSettings(),
     judging: JudgingSettings = JudgingSettings(),
     checks: CheckSettings = CheckSettings(),
+    stability: StabilitySettings = StabilitySettings(),
     say: OutputFlags = OutputFlags(),
 ) -> int:
     """Score, locate, evaluate, apply, evaluate again, and report.
@@ -65,6 +67,7 @@ def run(
         locate=selection,
         judging=judging,
         checks=checks,
+        stability=stability,
     )
     paths = run_pipeline(
         settings,

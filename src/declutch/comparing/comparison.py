@@ -110,12 +110,14 @@ class MeasureTable:
         columns: their titles; the first one's cells are names, the others' numbers.
         rows: the cells in words.
         values: the same rows as JSON values, unrounded.
+        note: what a reader must know to read it.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     values: Sequence[Mapping[str, Any]]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

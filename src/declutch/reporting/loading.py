@@ -38,6 +38,7 @@ def load_input(
     # Imported here: comparing loads scipy, and a page made from values needs none of it.
     from declutch.evaluating.compare import compare
     from declutch.patching import Patch
+    from declutch.stability import Stability
 
     out = Path(out)
     check_complete(out)
@@ -56,6 +57,7 @@ def load_input(
         ),
         settings={name: settings for name, settings in steps.items() if settings},
         model_parameters=count_parameters(out / "model"),
+        stability=Stability.load(out),
     )
 
 
