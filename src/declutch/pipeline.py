@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from declutch.evaluating.compare import compare
 from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, make_plan
 from declutch.files import expanded
-from declutch.locating import check_dimensions, find_rule, locate, ratio_notes
+from declutch.locating import CONTRASTING, check_dimensions, find_rule, locate, ratio_notes
 from declutch.locks import locked
 from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import find_matrices
@@ -75,6 +75,9 @@ def run(
     out = expanded(checked("out", str, out))
     memory_limit = checked("memory_limit", int | None, memory_limit)
     checkpoint_interval = checked("checkpoint_interval", Seconds, checkpoint_interval)
+    if model.locate.rule in CONTRASTING:
+        contrast = tuple(dict.fromkeys((*model.score.contrast, *model.couple)))
+        model = replace(model, score=replace(model.score, contrast=contrast))
     asked = _look_before(model)
     refuse_other(out)
     with locked(out):
@@ -94,8 +97,8 @@ def _look_before(settings: RunSettings) -> _Asked:
     """See that all that is asked for is there and makes sense, before anything is begun."""
     for given in (settings.couple, settings.exclude):
         check_data_by_name(given)
-    check_dimensions(list(settings.couple), list(settings.exclude))
-    find_rule(settings.locate.rule)
+    check_dimensions(list(settings.couple), list(settings.exclude), settings.locate.rule)
+    find_rule(settings.locate.rule, settings.locate)
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)

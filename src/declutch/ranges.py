@@ -50,6 +50,7 @@ Seed = Annotated[int, Range(0, _LARGEST_SEED)]
 Share = Annotated[float, Range(0, 1, above=True)]
 Scale = Annotated[float, Range(-_FINITE, _FINITE)]
 Temperature = Annotated[float, Range(0, _FINITE)]
+Positive = Annotated[float, Range(0, _FINITE, above=True)]
 Seconds = Annotated[float, Range(0, _FINITE)]
 Timeout = Annotated[float, Range(0, _LARGEST_COUNT, above=True)]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from declutch.data.example import Example
 from declutch.errors import DataError
 
-PAIRS: Final = ("fairness", "privacy", "general", "eval_fairness", "eval_privacy")
+PAIRS: Final = ("fairness", "privacy", "general", "harmless", "eval_fairness", "eval_privacy")
 """Sets of prompts with a response each; all but ``general`` carry a bad response too."""
 
 HARMLESS: Final = ("harmless_fairness", "harmless_privacy")

@@ -169,7 +169,8 @@ def _held_out(
     for train, test in split.split(vectors, aware, groups):
         weight, bias = _fit(vectors[train], aware[train])
         logits[test] = vectors[test] @ weight + bias
-    metrics = label_metrics("held_out", dimension, (logits > 0).tolist(), aware.tolist())
+    said, labels = (["aware" if one else "unaware" for one in side] for side in (logits > 0, aware))
+    metrics = label_metrics("held_out", dimension, said, labels)
     return metrics, float(roc_auc_score(aware, logits))
 
 

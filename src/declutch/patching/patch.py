@@ -34,8 +34,9 @@ FORMAT_VERSION = 1
 class PatchInfo(Record):
     """``patch.json``: how the neurons were chosen, and of which model.
 
-    In a patch made of two others, ``parents`` says how each was made, and what the two do not share
-    is None or «several».
+    ``choice`` holds what the rule has to tell of its choice, ``words`` the same in sentences. In a
+    patch made of two others, ``parents`` says how each was made, and what the two do not share is
+    None or «several».
     """
 
     format_version: int = FORMAT_VERSION
@@ -50,6 +51,8 @@ class PatchInfo(Record):
     target_modules: str
     matrices: dict[str, MatrixInfo]
     scores: dict[str, Any] = Field(default_factory=dict)
+    choice: dict[str, Any] = Field(default_factory=dict)
+    words: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     parents: tuple[PatchParent, ...] = ()
     checksum: str = ""
@@ -338,7 +341,7 @@ class Patch:
 
     def _checksum(self) -> str:
         parts = ((name, (self.indices[name], self.original[name])) for name in sorted(self.indices))
-        return seal(self.info, parts, without=("checksum", "versions", "notes"))
+        return seal(self.info, parts, without=("checksum", "versions", "notes", "words"))
 
     # --- for people ---------------------------------------------------------------------
 
@@ -364,5 +367,6 @@ class Patch:
         for layer, row in sorted(by_layer.items()):
             parts = ", ".join(f"{kind} {count}" for kind, count in row.items())
             lines.append(f"  layer {layer}: {sum(row.values())} ({parts})")
+        lines += info.words
         lines += [f"note: {note}" for note in info.notes]
         return "\n".join(lines)

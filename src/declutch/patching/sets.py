@@ -110,6 +110,8 @@ def combined(first: Patch, second: Patch, sign: Sign) -> Patch:
         original,
         rule=f"({first.info.rule} {sign} {second.info.rule})",
         matrices={**first.info.matrices, **second.info.matrices},
+        choice={},
+        words=(),
         notes=tuple(dict.fromkeys((*first.info.notes, *second.info.notes))),
         parents=(PatchParent.of(first), PatchParent.of(second)),
         **_provenance(first.info, second.info, sign),

@@ -19,7 +19,7 @@ from declutch.extras import require
 from declutch.progress import log
 from declutch.replies.engine import Reply
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 Messages = Sequence[Message]
 
 _CHAT, _COMPLETE = "chat/completions", "completions"
