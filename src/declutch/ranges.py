@@ -51,6 +51,8 @@ Share = Annotated[float, Range(0, 1, above=True)]
 Scale = Annotated[float, Range(-_FINITE, _FINITE)]
 Temperature = Annotated[float, Range(0, _FINITE)]
 Seconds = Annotated[float, Range(0, _FINITE)]
+Minutes = Annotated[float, Range(0, _FINITE)]
+Factor = Annotated[float, Range(1, _FINITE)]
 Timeout = Annotated[float, Range(0, _LARGEST_COUNT, above=True)]
 
 

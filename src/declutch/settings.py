@@ -14,7 +14,17 @@ from typing import Annotated, Any, Literal, TypeVar
 from cyclopts import Group, Parameter
 
 from declutch.errors import SettingsError
-from declutch.ranges import Count, Length, Scale, Seed, Share, Temperature, check_ranges
+from declutch.ranges import (
+    Count,
+    Factor,
+    Length,
+    Minutes,
+    Scale,
+    Seed,
+    Share,
+    Temperature,
+    check_ranges,
+)
 
 MODEL = Group("Model", sort_key=10)
 DATA = Group("Data", sort_key=11)
@@ -22,6 +32,7 @@ SCORING = Group("Scoring", sort_key=12)
 SELECTION = Group("Selection", sort_key=13)
 EVALUATION = Group("Evaluation", sort_key=14)
 GUARDS = Group("Guards", sort_key=15)
+TUNING = Group("Tuning", sort_key=15)
 OUTPUT = Group("Output", sort_key=16)
 DANGEROUS = Group("Dangerous", sort_key=17)
 
@@ -301,6 +312,43 @@ class CheckSettings(Settings):
     ] = "lenient"
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings(Settings):
+    """How long an edit is searched for, and what it may cost; see docs/tune.md."""
+
+    minutes: Annotated[
+        Minutes | None, Parameter(group=TUNING, help="How long candidates are searched.")
+    ] = 10
+    trials: Annotated[
+        Count | None, Parameter(group=TUNING, help="How many candidates are tried at most.")
+    ] = None
+    survivors: Annotated[
+        Count, Parameter(group=TUNING, help="How many candidates get replies to tuning prompts.")
+    ] = 6
+    max_perplexity: Annotated[
+        Factor,
+        Parameter(group=TUNING, help="Perplexity may become so many times the original's."),
+    ] = 1.01
+    tuning_share: Annotated[
+        Share,
+        Parameter(group=TUNING, help="Share of prompts to search on; the others prove the winner."),
+    ] = 0.5
+    tuning_limit: Annotated[
+        Count | None, Parameter(group=TUNING, help="Tuning prompts of each set that get replies.")
+    ] = 40
+    tuning_tokens: Annotated[
+        Count, Parameter(group=TUNING, help="Most tokens of those replies.")
+    ] = 40
+    quick_items: Annotated[
+        Count,
+        Parameter(group=TUNING, help="Pairs, passages and prompts that a candidate is tried on."),
+    ] = 16
+    processes: Annotated[
+        Count, Parameter(group=TUNING, help="Processes that share the search.")
+    ] = 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Everything that decides the outcome of a run.
@@ -317,6 +365,7 @@ class RunSettings:
     locate: LocateSettings = field(default_factory=LocateSettings)
     judging: JudgingSettings = field(default_factory=JudgingSettings)
     checks: CheckSettings = field(default_factory=CheckSettings)
+    tune: TuneSettings = field(default_factory=TuneSettings)
 
     @classmethod
     def of(
@@ -333,7 +382,7 @@ class RunSettings:
         """
         parts = {
             "load": ModelSettings(), "score": ScoreSettings(), "locate": LocateSettings(),
-            "judging": JudgingSettings(), "checks": CheckSettings(),
+            "judging": JudgingSettings(), "checks": CheckSettings(), "tune": TuneSettings(),
         }  # fmt: skip
         homes = {each.name: part for part, one in parts.items() for each in fields(one)}  # type: ignore[arg-type]
         if unknown := [name for name in options if name not in homes]:
