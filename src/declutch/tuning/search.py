@@ -236,5 +236,7 @@ def _tried(trial: FrozenTrial, space: Space) -> Tried:
 
 
 def _edit_hash(patch: Patch) -> str:
-    positions = {name: sha256(patch.indices[name].numpy().tobytes()).hexdigest() for name in patch.indices}
+    positions = {
+        name: sha256(patch.indices[name].numpy().tobytes()).hexdigest() for name in patch.indices
+    }
     return sha256_json([positions, patch.info.scale])

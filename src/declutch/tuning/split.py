@@ -45,20 +45,24 @@ def split_suite(suite: Suite, share: float, seed: int = 0) -> Split:
         DataError: a set is too small to be shared out.
     """
 
+    known: dict[str, bool] = {}  # whether a text that was met in another set is for tuning
+
     def sides(items: Sequence[T], content: Callable[[T], object], what: str) -> _Sides[T]:
         hashes = [content_hash(seed, content(item)) for item in items]
-        ranked = sorted({*hashes})
-        cut = round(share * len(ranked))
-        if items and min(cut, len(ranked) - cut) < LEAST:
+        new = sorted({*hashes} - {*known})
+        different = len({*hashes})
+        cut = round(share * different)
+        if items and min(cut, different - cut) < LEAST:
             raise DataError(
-                f"{what}: {len(ranked)} different items are too few to search on some and prove on "
+                f"{what}: {different} different items are too few to search on some and prove on "
                 f"others; at least {LEAST} are needed on either side. Give more, or another "
                 "--tuning-share."
             )
-        chosen = {*ranked[:cut]}
+        left = max(0, cut - sum(known.get(key, False) for key in {*hashes}))
+        known.update((key, place < left) for place, key in enumerate(new))
         found: _Sides[T] = ([], [])
         for item, key in zip(items, hashes, strict=True):
-            found[key not in chosen].append(item)
+            found[not known[key]].append(item)
         return found
 
     prompts = [
