@@ -31,7 +31,7 @@ from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import score
-from declutch.settings import RunSettings, ScoreSettings
+from declutch.settings import PARTS, RunSettings, ScoreSettings
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 
 if TYPE_CHECKING:
@@ -253,9 +253,6 @@ class _Run:
         }
 
 
-_PARTS = ("load", "score", "locate", "judging", "checks")
-
-
 def _scored_from(loaded: LoadedModel) -> dict[str, Any]:
     return {"model": loaded.info.fingerprint, "dtype": loaded.info.dtype}
 
@@ -264,7 +261,7 @@ def _described(settings: RunSettings) -> dict[str, Any]:
     """The settings as JSON values; rows in memory are named, not written."""
     return {
         "model": settings.model,
-        **{part: _plain(asdict(getattr(settings, part))) for part in _PARTS},
+        **{part: _plain(asdict(getattr(settings, part))) for part in PARTS},
         **{
             group: {
                 name: str(source) if isinstance(source, str | Path) else "memory"

@@ -1,13 +1,13 @@
 """Every setting, once: the library, the command line, YAML files and ``run.json`` read these.
 
-A class is a frozen dataclass. A field's annotation says its range and, as a cyclopts ``Parameter``,
-where and how the command line shows it. Nothing heavy is imported here.
+A class is a frozen dataclass. A field's annotation says its range and its group in ``--help``, and
+the text below it is its help. Nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -26,15 +26,15 @@ from declutch.ranges import (
     check_ranges,
 )
 
-MODEL = Group("Model", sort_key=10)
-DATA = Group("Data", sort_key=11)
-SCORING = Group("Scoring", sort_key=12)
-SELECTION = Group("Selection", sort_key=13)
-EVALUATION = Group("Evaluation", sort_key=14)
-GUARDS = Group("Guards", sort_key=15)
-TUNING = Group("Tuning", sort_key=15)
-OUTPUT = Group("Output", sort_key=16)
-DANGEROUS = Group("Dangerous", sort_key=17)
+MODEL, DATA, SCORING, SELECTION, TUNING, EVALUATION, GUARDS, OUTPUT, DANGEROUS = (
+    Parameter(group=Group(title, sort_key=10 + number))
+    for number, title in enumerate(
+        (
+            "Model", "Data", "Scoring", "Selection", "Tuning", "Evaluation", "Guards", "Output",
+            "Dangerous",
+        )
+    )
+)
 
 Dtype = Literal["auto", "checkpoint", "float32", "bfloat16", "float16"]
 PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
@@ -42,11 +42,6 @@ Scope = Literal["matrix", "layer", "model"]
 Pairing = Literal["order", "length", "seeded"]
 Mode = Literal["lenient", "strict"]
 S = TypeVar("S", bound="Settings")
-
-
-def repeated(group: Group, text: str, **more: Any) -> Parameter:
-    """An option that is given once for each of its values."""
-    return Parameter(group=group, help=text, negative="", consume_multiple=False, **more)
 
 
 class Settings:
@@ -68,15 +63,16 @@ def with_options(kind: type[S], settings: S | None, options: Mapping[str, Any]) 
             f"settings must be {kind.__name__}, not {type(settings).__name__}; or give fields by "
             "name, as keywords."
         )
-    known = [each.name for each in fields(settings)]  # type: ignore[arg-type]
+    _refuse_unknown(options, [each.name for each in fields(settings)], "here")  # type: ignore[arg-type]
+    return replace(settings, **options)  # type: ignore[type-var]
+
+
+def _refuse_unknown(options: Iterable[str], known: Sequence[str], where: str) -> None:
     for name in options:
         if name not in known:
             like = difflib.get_close_matches(name, known, 1)
-            hint = f" Did you mean {like[0]}?" if like else ""
-            raise SettingsError(
-                f"There is no option «{name}» here.{hint} There are: {', '.join(known)}."
-            )
-    return replace(settings, **options)  # type: ignore[type-var]
+            hint = f"Did you mean {like[0]}?" if like else f"There are: {', '.join(known)}."
+            raise SettingsError(f"There is no option «{name}» {where}. {hint}")
 
 
 @Parameter(name="*")
@@ -84,20 +80,16 @@ def with_options(kind: type[S], settings: S | None, options: Mapping[str, Any]) 
 class ModelSettings(Settings):
     """How a model is loaded; names as in transformers."""
 
-    dtype: Annotated[
-        Dtype,
-        Parameter(group=MODEL, help="auto: the checkpoint's own on a GPU, float32 on a CPU."),
-    ] = "auto"
-    device: Annotated[str | None, Parameter(group=MODEL, help="cpu, cuda, cuda:1 ...")] = None
-    device_map: Annotated[
-        str | None, Parameter(group=MODEL, help="auto: spread over all GPUs (accelerate).")
-    ] = None
-    revision: Annotated[
-        str | None, Parameter(group=MODEL, help="Branch, tag or commit on the hub.")
-    ] = None
-    trust_remote_code: Annotated[
-        bool, Parameter(group=DANGEROUS, negative="", help="Run code that comes with the model.")
-    ] = False
+    dtype: Annotated[Dtype, MODEL] = "auto"
+    """auto: the checkpoint's own on a GPU, float32 on a CPU."""
+    device: Annotated[str | None, MODEL] = None
+    """cpu, cuda, cuda:1 ..."""
+    device_map: Annotated[str | None, MODEL] = None
+    """auto: spread over all GPUs (accelerate)."""
+    revision: Annotated[str | None, MODEL] = None
+    """Branch, tag or commit on the hub."""
+    trust_remote_code: Annotated[bool, DANGEROUS] = False
+    """Run code that comes with the model."""
 
 
 @Parameter(name="*")
@@ -105,32 +97,19 @@ class ModelSettings(Settings):
 class EncodingSettings(Settings):
     """Which examples are used, how they become tokens, and which matrices are meant."""
 
-    num_samples: Annotated[
-        Count, Parameter(group=DATA, help="Examples of each dimension, sampled with the seed.")
-    ] = 128
-    allow_fewer: Annotated[
-        bool, Parameter(group=DATA, negative="", help="Use what is there when it is fewer.")
-    ] = False
-    seed: Annotated[Seed, Parameter(group=DATA, help="Of every random choice.")] = 0
-    max_length: Annotated[
-        Length,
-        Parameter(group=DATA, help="Most tokens of an example; responses are cut, never prompts."),
-    ] = 1024
-    prompt_format: Annotated[
-        PromptFormat,
-        Parameter(
-            group=DATA,
-            help="auto: chat where the tokenizer has a template. raw-released: as the code "
-            "published with the paper.",
-        ),
-    ] = "auto"
-    target_modules: Annotated[
-        str,
-        Parameter(
-            group=SCORING,
-            help="mlp, attention, all, or a regular expression for module names.",
-        ),
-    ] = "mlp"
+    num_samples: Annotated[Count, DATA] = 128
+    """Examples of each dimension, sampled with the seed."""
+    allow_fewer: Annotated[bool, DATA] = False
+    """Use what is there when it is fewer."""
+    seed: Annotated[Seed, DATA] = 0
+    """Of every random choice."""
+    max_length: Annotated[Length, DATA] = 1024
+    """Most tokens of an example; responses are cut, never prompts."""
+    prompt_format: Annotated[PromptFormat, DATA] = "auto"
+    """auto: chat where the tokenizer has a template. raw-released: as the code published with the
+    paper."""
+    target_modules: Annotated[str, SCORING] = "mlp"
+    """mlp, attention, all, or a regular expression for module names."""
 
 
 @Parameter(name="*")
@@ -138,29 +117,17 @@ class EncodingSettings(Settings):
 class ScoreSettings(EncodingSettings):
     """What decides the shortlists; the defaults are the paper's (arXiv 2410.16672, section 4)."""
 
-    method: Annotated[
-        str, Parameter(group=SCORING, help="importance, wanda, sparsegpt, or FILE.py:NAME.")
-    ] = "importance"
-    statistic: Annotated[
-        Literal["abs", "signed"],
-        Parameter(group=SCORING, help="abs: mean |W·g| (the paper); signed: mean W·g."),
-    ] = "abs"
-    contrast: Annotated[
-        tuple[str, ...],
-        repeated(
-            SCORING,
-            "A dimension to score by good (+) against bad (-) responses to the same prompts; "
-            "repeatable.",
-            show_default=False,
-        ),
-    ] = ()
-    all_tokens: Annotated[
-        bool,
-        Parameter(group=SCORING, negative="", help="wanda, sparsegpt: over prompt tokens as well."),
-    ] = False
-    shortlist: Annotated[
-        Share, Parameter(group=SCORING, help="Fraction of each matrix that is kept on disk.")
-    ] = 1e-3
+    method: Annotated[str, SCORING] = "importance"
+    """importance, wanda, sparsegpt, or FILE.py:NAME."""
+    statistic: Annotated[Literal["abs", "signed"], SCORING] = "abs"
+    """abs: mean |W·g| (the paper); signed: mean W·g."""
+    contrast: Annotated[tuple[str, ...], SCORING] = ()
+    """A dimension to score by good (+) against bad (-) responses to the same prompts;
+    repeatable."""
+    all_tokens: Annotated[bool, SCORING] = False
+    """wanda, sparsegpt: over prompt tokens as well."""
+    shortlist: Annotated[Share, SCORING] = 1e-3
+    """Fraction of each matrix that is kept on disk."""
 
 
 @Parameter(name="*")
@@ -168,27 +135,14 @@ class ScoreSettings(EncodingSettings):
 class LocateSettings(Settings):
     """Which neurons are chosen, and what becomes of them; the defaults are the paper's."""
 
-    ratio: Annotated[
-        Share,
-        Parameter(
-            group=SELECTION,
-            help="Fraction of a matrix taken as important (small models need 1e-5 or more).",
-        ),
-    ] = 5e-7
-    rule: Annotated[
-        str,
-        Parameter(
-            group=SELECTION,
-            help="coupled, released, single:NAME, union, contrast, random (the control), or "
-            "FILE.py:NAME.",
-        ),
-    ] = "coupled"
-    scope: Annotated[Scope, Parameter(group=SELECTION, help="What the ratio is a fraction of.")] = (
-        "matrix"
-    )
-    scale: Annotated[
-        Scale, Parameter(group=SELECTION, help="What the chosen weights are multiplied by.")
-    ] = 0.0
+    ratio: Annotated[Share, SELECTION] = 5e-7
+    """Fraction of a matrix taken as important (small models need 1e-5 or more)."""
+    rule: Annotated[str, SELECTION] = "coupled"
+    """coupled, released, single:NAME, union, contrast, random (the control), or FILE.py:NAME."""
+    scope: Annotated[Scope, SELECTION] = "matrix"
+    """What the ratio is a fraction of."""
+    scale: Annotated[Scale, SELECTION] = 0.0
+    """What the chosen weights are multiplied by."""
 
 
 @Parameter(name="*")
@@ -196,79 +150,36 @@ class LocateSettings(Settings):
 class JudgingSettings(Settings):
     """What a model is evaluated on and by; what an evaluation shares with scoring is apart."""
 
-    suite: Annotated[
-        tuple[str, ...],
-        repeated(
-            EVALUATION,
-            "bundled, salad, donotanswer[:PATH], or DIMENSION=SOURCE of prompts of your own "
-            "(harmless:DIMENSION=SOURCE for harmless ones); repeatable.",
-        ),
-    ] = ("bundled",)
-    judge: Annotated[
-        tuple[str, ...],
-        repeated(
-            EVALUATION,
-            "heuristic (offline), embedding:FOLDER, qwen3guard, ... with options after «:» "
-            "(docs/judges.md), or FILE.py:NAME; repeatable.",
-        ),
-    ] = ("heuristic",)
-    measure: Annotated[
-        tuple[str, ...],
-        repeated(
-            EVALUATION,
-            "A measure beside the usual ones, as FILE.py:NAME; repeatable.",
-            show_default=False,
-        ),
-    ] = ()
-    batch_size: Annotated[Count, Parameter(group=EVALUATION, help="Replies at a time.")] = 32
-    limit: Annotated[
-        Count | None,
-        Parameter(group=EVALUATION, help="Only the first so many prompts of each set."),
-    ] = None
-    preset: Annotated[
-        Literal["chat", "paper"],
-        Parameter(
-            group=EVALUATION,
-            help="chat: the tokenizer's template, greedy, 64 new tokens. paper: the same without "
-            "a template, as the paper evaluates.",
-        ),
-    ] = "chat"
-    max_new_tokens: Annotated[
-        Count | None, Parameter(group=EVALUATION, help="Most tokens of a reply [default: 64].")
-    ] = None
-    temperature: Annotated[
-        Temperature | None,
-        Parameter(group=EVALUATION, help="Above 0: sample [default: 0, greedy]."),
-    ] = None
-    top_p: Annotated[
-        Share | None,
-        Parameter(group=EVALUATION, help="Sample from the likeliest tokens of this probability."),
-    ] = None
-    thinking: Annotated[
-        bool | None,
-        Parameter(group=EVALUATION, help="Of templates that know a thinking mode [default: off]."),
-    ] = None
-    capability: Annotated[
-        tuple[str, ...],
-        repeated(
-            EVALUATION,
-            "A capability task, as hellaswag, or paper-capability for the paper's nine; "
-            "repeatable.",
-            show_default=False,
-        ),
-    ] = ()
-    capability_limit: Annotated[
-        Count | None,
-        Parameter(group=EVALUATION, help="Items of each task [default: as --limit]."),
-    ] = None
-    dependence: Annotated[
-        Pairing | None,
-        Parameter(
-            group=EVALUATION,
-            help="Measure the dependence of two dimensions' representations by layer, with "
-            "prompts paired in this way.",
-        ),
-    ] = None
+    suite: Annotated[tuple[str, ...], EVALUATION] = ("bundled",)
+    """bundled, salad, donotanswer[:PATH], or DIMENSION=SOURCE of prompts of your own
+    (harmless:DIMENSION=SOURCE for harmless ones); repeatable."""
+    judge: Annotated[tuple[str, ...], EVALUATION] = ("heuristic",)
+    """heuristic (offline), embedding:FOLDER, qwen3guard, ... with options after «:»
+    (docs/judges.md), or FILE.py:NAME; repeatable."""
+    measure: Annotated[tuple[str, ...], EVALUATION] = ()
+    """A measure beside the usual ones, as FILE.py:NAME; repeatable."""
+    batch_size: Annotated[Count, EVALUATION] = 32
+    """Replies at a time."""
+    limit: Annotated[Count | None, EVALUATION] = None
+    """Only the first so many prompts of each set."""
+    preset: Annotated[Literal["chat", "paper"], EVALUATION] = "chat"
+    """chat: the tokenizer's template, greedy, 64 new tokens. paper: the same without a template, as
+    the paper evaluates."""
+    max_new_tokens: Annotated[Count | None, EVALUATION] = None
+    """Most tokens of a reply [default: 64]."""
+    temperature: Annotated[Temperature | None, EVALUATION] = None
+    """Above 0: sample [default: 0, greedy]."""
+    top_p: Annotated[Share | None, EVALUATION] = None
+    """Sample from the likeliest tokens of this probability."""
+    thinking: Annotated[bool | None, EVALUATION, Parameter(negative="--no-thinking")] = None
+    """Of templates that know a thinking mode [default: off]."""
+    capability: Annotated[tuple[str, ...], EVALUATION] = ()
+    """A capability task, as hellaswag, or paper-capability for the paper's nine; repeatable."""
+    capability_limit: Annotated[Count | None, EVALUATION] = None
+    """Items of each task [default: as --limit]."""
+    dependence: Annotated[Pairing | None, EVALUATION] = None
+    """Measure the dependence of two dimensions' representations by layer, with prompts paired in
+    this way."""
 
 
 @Parameter(name="*")
@@ -276,16 +187,12 @@ class JudgingSettings(Settings):
 class EvaluateSettings(JudgingSettings):
     """How a model is evaluated."""
 
-    prompt_format: Annotated[
-        Literal["auto", "chat", "raw"] | None,
-        Parameter(group=EVALUATION, help="auto: chat where there is a template."),
-    ] = None
-    max_length: Annotated[
-        Length, Parameter(group=EVALUATION, help="Most tokens of a pair or a passage.")
-    ] = 1024
-    seed: Annotated[
-        Seed, Parameter(group=EVALUATION, help="Of sampled replies and of bootstrap intervals.")
-    ] = 0
+    prompt_format: Annotated[Literal["auto", "chat", "raw"] | None, EVALUATION] = None
+    """auto: chat where there is a template."""
+    max_length: Annotated[Length, EVALUATION] = 1024
+    """Most tokens of a pair or a passage."""
+    seed: Annotated[Seed, EVALUATION] = 0
+    """Of sampled replies and of bootstrap intervals."""
 
 
 @Parameter(name="*")
@@ -293,23 +200,12 @@ class EvaluateSettings(JudgingSettings):
 class CheckSettings(Settings):
     """What must hold; see docs/guards.md."""
 
-    guard: Annotated[
-        tuple[str, ...],
-        repeated(
-            GUARDS,
-            "Exit with 1 where it does not hold: 'perplexity<=1.02x', 'fairness>=baseline', "
-            "'over_refusal<=baseline+0.05'; repeatable.",
-            show_default=False,
-        ),
-    ] = ()
-    guard_mode: Annotated[
-        Mode,
-        Parameter(
-            group=GUARDS,
-            help="lenient: fails where the 95 % interval speaks against it; strict: holds only "
-            "where the interval shows it.",
-        ),
-    ] = "lenient"
+    guard: Annotated[tuple[str, ...], GUARDS] = ()
+    """Exit with 1 where it does not hold: 'perplexity<=1.02x', 'fairness>=baseline',
+    'over_refusal<=baseline+0.05'; repeatable."""
+    guard_mode: Annotated[Mode, GUARDS] = "lenient"
+    """lenient: fails where the 95 % interval speaks against it; strict: holds only where the
+    interval shows it."""
 
 
 @Parameter(name="*")
@@ -317,36 +213,33 @@ class CheckSettings(Settings):
 class TuneSettings(Settings):
     """How long an edit is searched for, and what it may cost; see docs/tune.md."""
 
-    minutes: Annotated[
-        Minutes | None, Parameter(group=TUNING, help="How long candidates are searched.")
-    ] = 10
-    trials: Annotated[
-        Count | None, Parameter(group=TUNING, help="How many candidates are tried at most.")
-    ] = None
-    survivors: Annotated[
-        Count, Parameter(group=TUNING, help="How many candidates get replies to tuning prompts.")
-    ] = 6
-    max_perplexity: Annotated[
-        Factor,
-        Parameter(group=TUNING, help="Perplexity may become so many times the original's."),
-    ] = 1.01
-    tuning_share: Annotated[
-        Share,
-        Parameter(group=TUNING, help="Share of prompts to search on; the others prove the winner."),
-    ] = 0.5
-    tuning_limit: Annotated[
-        Count | None, Parameter(group=TUNING, help="Tuning prompts of each set that get replies.")
-    ] = 40
-    tuning_tokens: Annotated[
-        Count, Parameter(group=TUNING, help="Most tokens of those replies.")
-    ] = 40
-    quick_items: Annotated[
-        Count,
-        Parameter(group=TUNING, help="Pairs, passages and prompts that a candidate is tried on."),
-    ] = 16
-    processes: Annotated[
-        Count, Parameter(group=TUNING, help="Processes that share the search.")
-    ] = 1
+    minutes: Annotated[Minutes | None, TUNING] = 10
+    """How long candidates are tried."""
+    trials: Annotated[Count | None, TUNING] = None
+    """How many candidates are tried at most."""
+    survivors: Annotated[Count, TUNING] = 6
+    """How many candidates reply to tuning prompts."""
+    max_perplexity: Annotated[Factor, TUNING] = 1.01
+    """What perplexity may become, as a multiple of the original's."""
+    tuning_share: Annotated[Share, TUNING] = 0.5
+    """Share of prompts to search on; the others prove the winner."""
+    tuning_limit: Annotated[Count | None, TUNING] = 40
+    """Tuning prompts of each set that survivors reply to."""
+    tuning_tokens: Annotated[Count, TUNING] = 40
+    """Most tokens of those replies."""
+    quick_items: Annotated[Count, TUNING] = 16
+    """Pairs, passages and prompts of each set that every candidate is tried on."""
+
+
+PARTS: Mapping[str, Any] = {
+    "load": ModelSettings,
+    "score": ScoreSettings,
+    "locate": LocateSettings,
+    "judging": JudgingSettings,
+    "checks": CheckSettings,
+    "tune": TuneSettings,
+}
+"""Of the settings of a run, by their names there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,19 +273,13 @@ class RunSettings:
         Raises:
             SettingsError: none has, or a value is out of its range.
         """
-        parts = {
-            "load": ModelSettings(), "score": ScoreSettings(), "locate": LocateSettings(),
-            "judging": JudgingSettings(), "checks": CheckSettings(), "tune": TuneSettings(),
-        }  # fmt: skip
-        homes = {each.name: part for part, one in parts.items() for each in fields(one)}  # type: ignore[arg-type]
-        if unknown := [name for name in options if name not in homes]:
-            like = difflib.get_close_matches(unknown[0], homes, 1)
-            hint = f" Did you mean {like[0]}?" if like else f" There are: {', '.join(homes)}."
-            raise SettingsError(f"There is no option «{unknown[0]}» of a run.{hint}")
-        for part, one in parts.items():
-            own = {name: value for name, value in options.items() if homes[name] == part}
-            parts[part] = with_options(type(one), one, own)
-        return cls(model=model, couple=couple, exclude=exclude or {}, **parts)  # type: ignore[arg-type]
+        homes = {each.name: part for part, kind in PARTS.items() for each in fields(kind)}
+        _refuse_unknown(options, list(homes), "of a run")
+        parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        for name, value in options.items():
+            parts[homes[name]][name] = value
+        made = {part: PARTS[part](**own) for part, own in parts.items()}
+        return cls(model=model, couple=couple, exclude=exclude or {}, **made)
 
     @property
     def evaluate(self) -> EvaluateSettings:

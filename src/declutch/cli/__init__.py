@@ -38,9 +38,9 @@ def build_app() -> App:
         help="Find the neurons in which a language model's concerns (fairness, privacy, ...) pull "
         "against each other, and suppress them: no training, a patch of a few kilobytes, and a "
         "way back.\n\nStart with: declutch demo",
-        help_format="plaintext",
+        help_format="markdown",
         version=_version,
-        default_parameter=Parameter(show_default=_shown),
+        default_parameter=Parameter(negative="", show_default=_shown),
     )
     for order, (title, commands) in enumerate(_COMMANDS.items()):
         group = Group(title, sort_key=order)

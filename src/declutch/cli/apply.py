@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from declutch.cli.options import A_PATH, ModelArgument, Out, OutputFlags
 from declutch.ranges import Scale
 from declutch.settings import SELECTION, ModelSettings
@@ -14,14 +12,11 @@ from declutch.settings import SELECTION, ModelSettings
 
 def apply(
     model: ModelArgument,
-    patch: Annotated[Path, A_PATH, Parameter(help="Folder of the patch.")],
+    patch: Annotated[Path, A_PATH],
     /,
     *,
     output: Out,
-    scale: Annotated[
-        Scale | None,
-        Parameter(group=SELECTION, help="In place of the patch's own scale."),
-    ] = None,
+    scale: Annotated[Scale | None, SELECTION] = None,
     load: ModelSettings = ModelSettings(dtype="checkpoint"),
     say: OutputFlags = OutputFlags(),
 ) -> None:
@@ -29,6 +24,10 @@ def apply(
 
     The checkpoint is as large as before: suppressing is not compression. The patch is the small
     thing to share.
+
+    Args:
+        patch: Folder of the patch.
+        scale: In place of the patch's own scale.
     """
     say.start()
     from declutch.checkpoint import write_checkpoint
@@ -39,6 +38,5 @@ def apply(
     chosen = Patch.load(patch)
     if scale is not None:
         chosen = chosen.scaled(scale)
-    loaded = load_model(model, load)
-    checked = write_checkpoint(loaded, chosen, output, "patched", dtype=load.dtype)
+    checked = write_checkpoint(load_model(model, load), chosen, output, "patched", dtype=load.dtype)
     print_checkpoint(output, checked, "patched", as_json=say.json)

@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from declutch.cli.options import A_PATH, OutputFlags, OwnMeasures
 from declutch.ranges import Seed
 from declutch.settings import EVALUATION, CheckSettings
 
 
 def compare(
-    before: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch evaluate» wrote.")],
-    after: Annotated[Path, A_PATH, Parameter(help="The other one, compared with the first.")],
+    before: Annotated[Path, A_PATH],
+    after: Annotated[Path, A_PATH],
     /,
     *,
-    seed: Annotated[Seed, Parameter(group=EVALUATION, help="Of the paired bootstrap.")] = 0,
+    seed: Annotated[Seed, EVALUATION] = 0,
     measure: OwnMeasures = (),
     guards: CheckSettings = CheckSettings(),
     say: OutputFlags = OutputFlags(),
@@ -26,9 +24,14 @@ def compare(
 
     Guards are checked on the second, with the first as their baseline; exits with 1 where one does
     not hold.
+
+    Args:
+        before: Folder that «declutch evaluate» wrote.
+        after: The other one, compared with the first.
+        seed: Of the paired bootstrap.
     """
     say.start()
-    from declutch.cli._evidence import print_comparison
+    from declutch.cli.printing import print_comparison
     from declutch.evaluating.checking import guard_comparison, prepare_guards
     from declutch.evaluating.compare import compare as compare_results
 

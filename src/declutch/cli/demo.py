@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from declutch.cli.options import A_PATH, OutputFlags
-from declutch.settings import OUTPUT
+from declutch.cli.options import Out, OutputFlags
 
 
-def demo(
-    *,
-    output: Annotated[
-        Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)
-    ] = Path("declutch-demo"),
-    say: OutputFlags = OutputFlags(),
-) -> None:
+def demo(*, output: Out = Path("declutch-demo"), say: OutputFlags = OutputFlags()) -> None:
     """Run everything on SmolLM2-135M-Instruct and bundled data, offline, in a few minutes."""
     say.start()
     from declutch.cli.printing import print_run

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Annotated
 
 from declutch.cli.options import A_PATH, EngineFlags, ModelArgument, Out, OutputFlags
+from declutch.errors import SettingsError
 from declutch.settings import EVALUATION, GUARDS, CheckSettings, EvaluateSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from declutch.comparing.results import ModelRecord
+    from declutch.replies.engine import ReplyEngine
 
 
 def evaluate(
@@ -16,18 +21,10 @@ def evaluate(
     /,
     *,
     output: Out,
-    patch: Annotated[
-        Path | None,
-        A_PATH,
-        Parameter(group=EVALUATION, help="Folder of a patch, applied in memory for the time."),
-    ] = None,
+    patch: Annotated[Path | None, A_PATH, EVALUATION] = None,
     evaluation: EvaluateSettings = EvaluateSettings(),
     engine: EngineFlags = EngineFlags(),
-    baseline: Annotated[
-        Path | None,
-        A_PATH,
-        Parameter(group=GUARDS, help="Results that guards compare with, and the comparison shown."),
-    ] = None,
+    baseline: Annotated[Path | None, A_PATH, GUARDS] = None,
     checks: CheckSettings = CheckSettings(),
     load: ModelSettings = ModelSettings(),
     say: OutputFlags = OutputFlags(),
@@ -36,16 +33,94 @@ def evaluate(
 
     The same command on the same RESULTS goes on where it stopped. Exits with 1 where a guard does
     not hold.
+
+    Args:
+        patch: Folder of a patch, applied in memory for the time.
+        baseline: Results that guards compare with, and the comparison shown.
     """
     say.start()
-    from declutch.cli._evaluating import EvaluateJob
-    from declutch.cli._evidence import print_evaluation
-    from declutch.evaluating.checking import guard_results, prepare_guards
+    from declutch.cli.printing import print_evaluation
+    from declutch.evaluating.checking import check_guard_names, guard_results, prepare_guards
+    from declutch.evaluating.evaluate import evaluate as evaluate_model
+    from declutch.evaluating.evaluate import evaluate_engine
+    from declutch.evaluating.plan import make_plan
+    from declutch.models.loading import load_model
 
     asked = prepare_guards(checks.guard, baseline)
-    job = EvaluateJob(model, output, patch, evaluation, engine, load, asked)
+    _check_engine(engine, patch)
+    if engine.engine == "transformers":
+        plan = make_plan(evaluation)
+        check_guard_names(asked, plan)
+        loaded = load_model(model, load)
+        results = evaluate_model(
+            loaded.model, loaded.tokenizer, plan.suite, judges=plan.judges, settings=plan.settings,
+            out=output, patch=patch, model_info=loaded.info,
+        )  # fmt: skip
+    else:
+        plan = make_plan(evaluation, weights=False)
+        check_guard_names(asked, replace(plan, suite=plan.suite.prompts_alone()))
+        replying, record = (
+            _server(model, evaluation, engine)
+            if engine.engine == "server"
+            else _vllm(model, evaluation, load)
+        )
+        results = evaluate_engine(
+            replying, plan.suite, model=record, judges=plan.judges, settings=plan.settings,
+            out=output,
+        )  # fmt: skip
     results, comparison = guard_results(
-        job.run(), output, asked, baseline, checks.guard_mode, evaluation.seed, evaluation.measure
+        results, output, asked, baseline, checks.guard_mode, evaluation.seed, evaluation.measure
     )
     print_evaluation(results, comparison, output, as_json=say.json)
     return int(any(not guard.held for guard in results.guards))
+
+
+def _check_engine(flags: EngineFlags, patch: Path | None) -> None:
+    name = flags.engine
+    if name != "server" and (flags.url or flags.api_key_env):
+        raise SettingsError("--url and --api-key-env are for --engine server.")
+    if name != "transformers" and patch is not None:
+        raise SettingsError(
+            f"--patch needs the model's weights, and --engine {name} does not show them. Write a "
+            f"patched checkpoint first: declutch apply MODEL {patch} -o DIR, and evaluate that."
+        )
+
+
+def _server(model: str, how: EvaluateSettings, flags: EngineFlags) -> tuple[ReplyEngine, str]:
+    from declutch.evaluating.plan import decoding_from
+    from declutch.replies.openai_client import OpenAIClient
+    from declutch.replies.served_engines import ServerEngine
+
+    if not flags.url:
+        raise SettingsError(
+            "--engine server needs --url, as http://localhost:8000/v1, and MODEL is the name "
+            "under which that server knows its model."
+        )
+    key = os.environ.get(flags.api_key_env) if flags.api_key_env else None
+    if flags.api_key_env and not key:
+        raise SettingsError(f"--api-key-env {flags.api_key_env}: that variable is not set.")
+    client = OpenAIClient(
+        flags.url, model, key, timeout=flags.timeout, concurrency=flags.concurrency
+    )
+    return ServerEngine(client, decoding_from(how)), model
+
+
+def _vllm(
+    model: str, how: EvaluateSettings, load: ModelSettings
+) -> tuple[ReplyEngine, ModelRecord]:
+    from declutch.comparing.results import ModelRecord
+    from declutch.evaluating.evaluate import NOT_READ
+    from declutch.evaluating.plan import decoding_from
+    from declutch.replies.served_engines import VllmEngine
+
+    if load.device or load.device_map:
+        raise SettingsError(
+            "--device and --device-map are not for --engine vllm: it takes the GPUs that "
+            "CUDA_VISIBLE_DEVICES names."
+        )
+    dtype = "auto" if load.dtype == "checkpoint" else load.dtype
+    engine = VllmEngine(
+        model, decoding_from(how), dtype=dtype, revision=load.revision,
+        trust_remote_code=load.trust_remote_code,
+    )  # fmt: skip
+    return engine, ModelRecord(id=model, revision=load.revision, fingerprint=NOT_READ, dtype=dtype)

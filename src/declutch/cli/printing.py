@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
+from declutch.reporting import console, formats
+from declutch.reporting.conclusion import conclusion
+from declutch.reporting.tables import NamedNumbers
+from declutch.reporting.values import PatchSummary
 from declutch.terminal import Terminal, json_visible, visible
 
 if TYPE_CHECKING:
+    from declutch.comparing.comparison import Comparison, ComparisonRow
+    from declutch.comparing.results import CheckRecord, Results
     from declutch.patching import Patch
     from declutch.reporting.report import ReportPaths
     from declutch.scoring.shortlists import ScoresInfo
@@ -21,39 +30,109 @@ def print_json(value: Any) -> None:
 
 def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
     """The table before and after, what it means, and where everything is."""
-    from declutch.cli._evidence import print_checks
-    from declutch.reporting.console import comparison_table, conclusion_text
-
+    places = {
+        "report": paths.html,
+        "figures": out / "figures",
+        "patch (the small thing)": out / "patch",
+        "patched model": out / "model",
+        "model card": paths.card,
+        "scores": out / "scores",
+        "results before, after": out / "before",
+        "": out / "after",
+    }
+    files = {name: path for name, path in places.items() if path is not None and path.exists()}
     if as_json:
         print_json(
             {
                 "verdict": {"outcome": paths.conclusion.outcome, "text": paths.conclusion.text},
                 "comparison": paths.input.comparison.as_json(),
-                "files": {name: str(path) for name, path in _files(paths, out)},
+                "files": {name: str(path) for name, path in files.items()},
             }
         )
         return
-    console = Terminal()
-    console.print(comparison_table(paths.input.rows))
-    console.print(conclusion_text(paths.conclusion))
-    print_checks(console, paths.input.comparison.checks)
-    console.print()
-    for name, path in _files(paths, out):
-        console.print(f"{name:<25}{path}", soft_wrap=True)
+    screen = Terminal()
+    screen.print(console.comparison_table(paths.input.rows))
+    screen.print(console.conclusion_text(paths.conclusion))
+    _print_checks(screen, paths.input.comparison.checks)
+    screen.print()
+    for name, path in files.items():
+        screen.print(f"{name:<25}{path}", soft_wrap=True)
 
 
-def _files(paths: ReportPaths, out: Path) -> list[tuple[str, Path]]:
-    entries = [
-        ("report", paths.html),
-        ("figures", out / "figures"),
-        ("patch (the small thing)", out / "patch"),
-        ("patched model", out / "model"),
-        ("model card", paths.card),
-        ("scores", out / "scores"),
-        ("results before, after", out / "before"),
-        ("", out / "after"),
-    ]
-    return [(name, path) for name, path in entries if path is not None and path.exists()]
+def print_evaluation(
+    results: Results, comparison: Comparison | None, out: Path, *, as_json: bool
+) -> None:
+    """The metrics of one evaluation, against a baseline where there is one, and its guards."""
+    if as_json:
+        against = {} if comparison is None else {"comparison": comparison.as_json()}
+        print_json({**results.model_dump(mode="json"), **against})
+        return
+    screen = Terminal()
+    if comparison is None:
+        screen.print(console.results_table(results))
+        _print_notes(screen, results.settings.get("notes") or ())
+        _print_checks(screen, results.guards)
+    else:
+        print_comparison(comparison, as_json=False)
+    screen.print(f"Results: {out}", soft_wrap=True)
+
+
+def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
+    """The table before and after, the tests, what it means, and what a reader must know."""
+    if as_json:
+        print_json(comparison.as_json())
+        return
+    screen = Terminal()
+    screen.print(console.comparison_table(comparison.rows))
+    # What a change is about; explanations would only make the table longer.
+    tested = [row for row in comparison.rows if row.test and row.measure.role != "explanation"]
+    if tested:
+        screen.print(_tests(tested))
+    for found in comparison.tables.values():
+        table = NamedNumbers(found.title, *found.columns[1:])
+        for name, *cells in found.rows:
+            table.row(name, *cells)
+        screen.print(table)
+    screen.print(console.conclusion_text(conclusion(comparison.rows)))
+    _print_notes(screen, comparison.notes)
+    _print_checks(screen, comparison.checks)
+
+
+def _tests(rows: Sequence[ComparisonRow]) -> NamedNumbers:
+    """The paired tests: how many items changed, p before and after Holm, effect, prompts."""
+    table = NamedNumbers(
+        "Paired tests", "Pairs", "Gained", "Lost", "p", "p Holm", "Effect", "Prompts\nneeded",
+        caption="p Holm: adjusted for the number of these tests. Effect: Cohen's h of shares, "
+        "d_z of means. Prompts needed: to see a difference of this size (power 0.8), if as many "
+        "verdicts change.",
+    )  # fmt: skip
+    for row in rows:
+        gained, lost, needed = (
+            "" if count is None else f"{count:,}"
+            for count in (row.gained, row.lost, row.prompts_needed)
+        )
+        p, p_holm = (formats.p_value(each).replace("< ", "<") for each in (row.p, row.p_holm))
+        effect = "" if row.effect is None else formats.signed(row.effect, 2)
+        name = f"{row.measure.title} {row.metric.label}".replace(" · ", " ")
+        table.row(name, f"{row.n_pairs:,}", gained, lost, p, p_holm, effect, needed)
+    return table
+
+
+def _print_notes(screen: Terminal, notes: Sequence[str]) -> None:
+    for note in notes:
+        screen.print(f"Note: {note}")
+
+
+def _print_checks(screen: Terminal, checks: Sequence[CheckRecord]) -> None:
+    """A row for each guard and metric: whether it held, and why."""
+    if not checks:
+        return
+    table = console.table(f"Guard ({checks[0].mode})", "", "Reason", words=3)
+    for guard in checks:
+        outcome = Text("held", "green") if guard.held else Text("failed", "bold red")
+        what = Text(guard.guard).append(f"\n  {guard.metric}".replace("/", " "), "dim")
+        table.add_row(what, outcome, Text(guard.reason))
+    screen.print(table)
 
 
 def print_scores(info: ScoresInfo, out: Path, *, as_json: bool) -> None:
@@ -61,22 +140,16 @@ def print_scores(info: ScoresInfo, out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(info.model_dump(mode="json"))
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("Dimension", "Examples", "Tokens", "of them counted", "Seconds"):
-        table.add_column(title, justify="left" if title == "Dimension" else "right")
+    table = console.table("Dimension", "Examples", "Tokens", "of them counted", "Seconds")
     for name, one in info.dimensions.items():
-        table.add_row(
-            name, str(one.examples), f"{one.tokens:,}", f"{one.counted_tokens:,}",
-            f"{one.seconds:.1f}",
-        )  # fmt: skip
-    console = Terminal()
-    console.print(table)
+        counts = [f"{count:,}" for count in (one.examples, one.tokens, one.counted_tokens)]
+        table.add_row(name, *counts, f"{one.seconds:.1f}")
+    screen = Terminal()
+    screen.print(table)
     neurons = sum(matrix.numel for matrix in info.matrices.values())
-    console.print(
+    screen.print(
         f"{neurons:,} neurons in {len(info.matrices)} matrices of {info.model.id}; shortlists in "
-        f"{out}",
+        f"{out}"
     )
 
 
@@ -85,19 +158,12 @@ def print_patch(patch: Patch, out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({**patch.info.model_dump(mode="json"), "counts": patch.counts})
         return
-    from declutch.reporting.console import locate_table
-    from declutch.reporting.values import PatchSummary
-
-    console = Terminal()
-    console.print(locate_table(PatchSummary.of(patch)))
-    for note in patch.info.notes:
-        console.print(f"Note: {note}.")
+    screen = Terminal()
+    screen.print(console.locate_table(PatchSummary.of(patch)))
+    _print_notes(screen, [f"{note}." for note in patch.info.notes])
     size = sum(file.stat().st_size for file in Path(out).iterdir())
-    console.print(f"Patch ({size / 1024:.0f} KiB): {out}")
-    console.print(
-        f"Next: declutch apply {patch.info.model.id} {out} -o MODEL",
-        soft_wrap=True,
-    )
+    screen.print(f"Patch ({size / 1024:.0f} KiB): {out}")
+    screen.print(f"Next: declutch apply {patch.info.model.id} {out} -o MODEL", soft_wrap=True)
 
 
 def print_checkpoint(folder: Path, checked: int, state: str, *, as_json: bool) -> None:
@@ -105,8 +171,5 @@ def print_checkpoint(folder: Path, checked: int, state: str, *, as_json: bool) -
     if as_json:
         print_json({"model": str(folder), "state": state, "weights_checked_on_disk": checked})
         return
-    print(
-        visible(
-            f"{folder}: the {state} model; all {checked:,} weights of the patch read back right."
-        )
-    )
+    text = f"{folder}: the {state} model; all {checked:,} weights of the patch read back right."
+    print(visible(text))

@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from declutch.cli.options import A_PATH, OutputFlags, OwnMeasures
 
 
 def report(
-    folder: Annotated[Path, A_PATH, Parameter(help="Folder that «declutch run» wrote.")],
+    folder: Annotated[Path, A_PATH],
     /,
     *,
     measure: OwnMeasures = (),
     say: OutputFlags = OutputFlags(),
 ) -> None:
-    """Write report.html, figures and the model card from what a run left on disk."""
+    """Write report.html, figures and the model card from what a run left on disk.
+
+    Args:
+        folder: Folder that «declutch run» wrote.
+    """
     say.start()
     from declutch.cli.printing import print_run
     from declutch.reporting.report import write_report

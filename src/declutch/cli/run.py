@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from declutch.cli.options import (
     CheckpointInterval,
-    Couple,
-    Exclude,
     MemoryLimit,
     ModelArgument,
     Out,
@@ -14,6 +14,7 @@ from declutch.cli.options import (
     named_sources,
 )
 from declutch.settings import (
+    DATA,
     CheckSettings,
     JudgingSettings,
     LocateSettings,
@@ -27,8 +28,8 @@ def run(
     model: ModelArgument,
     /,
     *,
-    couple: Couple,
-    exclude: Exclude = [],  # noqa: B006 (read only)
+    couple: Annotated[list[str], DATA],
+    exclude: Annotated[list[str], DATA] = [],  # noqa: B006 (read only)
     output: Out,
     memory_limit: MemoryLimit = None,
     checkpoint_interval: CheckpointInterval = 300.0,
@@ -44,6 +45,12 @@ def run(
     OUT gets scores, patch, model (the patched checkpoint), before, after, report.html and
     figures. The same command on the same OUT goes on where it stopped. Guards compare with the
     model as it was; exits with 1 where one does not hold.
+
+    Args:
+        couple: NAME=SOURCE of a coupled dimension; give two or more. SOURCE is a file (.csv,
+            .json, .jsonl, .parquet), hub:OWNER/NAME or bundled:NAME, with options after «?»
+            (split=, prompt=, response=, where=column=value).
+        exclude: NAME=SOURCE of a dimension whose important neurons are left alone.
     """
     say.start()
     from declutch.cli.printing import print_run

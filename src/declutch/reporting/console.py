@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -16,7 +16,7 @@ from declutch.comparing.results import Metric, Results
 from declutch.reporting import formats
 from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.tables import NamedNumbers
-from declutch.reporting.values import PatchSummary, grouped, layer_series
+from declutch.reporting.values import PatchSummary, grouped, single_rows
 
 # Rows of the locate summary at most; more layers are put together.
 _LAYER_ROWS = 16
@@ -36,66 +36,53 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> NamedNumbers:
     detectably change; it says how many.
     """
     table = NamedNumbers("Measure", "Before", "After", "Change", "p")
-    hidden = 0
-    for members in grouped(rows).values():
-        shown = _shown(members, _unremarkable)
-        hidden += len(members) - len(shown)
-        if shown:
-            table.section(members[0].measure.title)
-        for row in shown:
-            table.row(
-                _name(row),
-                (_value(row.before), formats.interval(row.before)),
-                (_value(row.after), formats.interval(row.after)),
-                (_change(row), formats.difference_interval(row)),
-                formats.p_value(row.p).replace("< ", "<"),
-                note=Text(row.reading, _READING.get(row.reading, "dim")),
-            )
-    if hidden:
-        table.caption = (
-            f"{hidden:,} more (kinds of replies that did not detectably change, single layers) are "
-            "in the report"
+    quiet = ("no change", "within noise")
+    for row in _shown(
+        table, rows, lambda row: row.reading in quiet,
+        "kinds of replies that did not detectably change, single layers) are in the report",
+    ):  # fmt: skip
+        table.row(
+            _name(row),
+            (_value(row.before), formats.interval(row.before)),
+            (_value(row.after), formats.interval(row.after)),
+            (formats.difference(row).replace(" points", " pt"), formats.difference_interval(row)),
+            formats.p_value(row.p).replace("< ", "<"),
+            note=Text(row.reading, _READING.get(row.reading, "dim")),
         )
     return table
-
-
-def _unremarkable(row: ComparisonRow) -> bool:
-    quiet = ("no change", "within noise")
-    return row.measure.quiet and row.reading in quiet
 
 
 def results_table(results: Results) -> NamedNumbers:
     """The metrics of one evaluation; single layers and what was never counted are left out."""
     table = NamedNumbers("Measure", "Value", "95 % interval")
-    hidden = 0
     rows = [
         ComparisonRow(metric.name, metric, metric, measure=results.measure_of(metric))
         for metric in results.metrics
     ]
-    for members in grouped(rows).values():
-        shown = _shown(members, _never)
-        hidden += len(members) - len(shown)
-        if shown:
-            table.section(members[0].measure.title)
-        for row in shown:
-            table.row(_name(row), _value(row.after), formats.interval(row.after))
-    if hidden:
-        table.caption = (
-            f"{hidden:,} more (layers; phrases and kinds of replies that never occurred) are "
-            "in results.json"
-        )
+    for row in _shown(
+        table, rows, lambda row: row.metric.value == 0,
+        "layers; phrases and kinds of replies that never occurred) are in results.json",
+    ):  # fmt: skip
+        table.row(_name(row), _value(row.after), formats.interval(row.after))
     return table
 
 
-def _never(row: ComparisonRow) -> bool:
-    return row.measure.quiet and row.metric.value == 0
-
-
 def _shown(
-    members: Sequence[ComparisonRow], left_out: Callable[[ComparisonRow], bool]
-) -> list[ComparisonRow]:
-    series = {row.name for points in layer_series(members).values() for _, row in points}
-    return [row for row in members if row.name not in series and not left_out(row)]
+    table: NamedNumbers,
+    rows: Sequence[ComparisonRow],
+    dull: Callable[[ComparisonRow], bool],
+    rest: str,
+) -> Iterator[ComparisonRow]:
+    """The rows to show, a section for each measure; at the end a caption tells of the rest."""
+    hidden = len(rows)
+    for members in grouped(rows).values():
+        shown = [row for row in single_rows(members) if not (row.measure.quiet and dull(row))]
+        hidden -= len(shown)
+        if shown:
+            table.section(members[0].measure.title)
+        yield from shown
+    if hidden:
+        table.caption = f"{hidden:,} more ({rest}"
 
 
 def locate_table(patch: PatchSummary) -> RenderableType:
@@ -111,11 +98,11 @@ def locate_table(patch: PatchSummary) -> RenderableType:
         return head
     # More kinds than fit side by side are listed down instead.
     if sum(len(kind) + 2 for kind in patch.kinds) > 64:
-        table = _table("Matrix", "Weights")
+        kinds = table("Matrix", "Weights")
         for kind in patch.kinds:
-            table.add_row(Text(kind), f"{patch.total(kind=kind):,}")
-        return Group(head, table)
-    table = _table("Layer", *patch.kinds, "all")
+            kinds.add_row(Text(kind), f"{patch.total(kind=kind):,}")
+        return Group(head, kinds)
+    layers = table("Layer", *patch.kinds, "all")
     width = math.ceil(len(patch.layers) / _LAYER_ROWS) if len(hit) > _LAYER_ROWS else 1
     for start in range(0, len(patch.layers), width):
         span = patch.layers[start : start + width]
@@ -123,14 +110,14 @@ def locate_table(patch: PatchSummary) -> RenderableType:
             continue
         name = str(span[0]) if len(span) == 1 else f"{span[0]}–{span[-1]}"
         sums = [sum(patch.total(layer=layer, kind=kind) for layer in span) for kind in patch.kinds]
-        table.add_row(
+        layers.add_row(
             Text(name), *(f"{n:,}" if n else Text("·", "dim") for n in [*sums, sum(sums)])
         )
-    table.add_section()
-    table.add_row(
+    layers.add_section()
+    layers.add_row(
         Text("all"), *(f"{patch.total(kind=kind):,}" for kind in patch.kinds), f"{patch.weights:,}"
     )
-    return Group(head, table)
+    return Group(head, layers)
 
 
 def conclusion_text(said: Conclusion) -> RenderableType:
@@ -142,13 +129,15 @@ def conclusion_text(said: Conclusion) -> RenderableType:
     return Group(*parts)
 
 
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    # Only the names may wrap: half a number is worse than none.
-    table.add_column(first, overflow="fold")
-    for other in others:
-        table.add_column(other, no_wrap=True, justify="right")
-    return table
+def table(*titles: str, words: int = 1) -> Table:
+    """An empty table whose first columns are ``words`` and whose others are numbers."""
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    # Only words may wrap: half a number is worse than none.
+    for title in titles[:words]:
+        made.add_column(title, overflow="fold")
+    for title in titles[words:]:
+        made.add_column(title, no_wrap=True, justify="right")
+    return made
 
 
 def _name(row: ComparisonRow) -> str:
@@ -157,7 +146,3 @@ def _name(row: ComparisonRow) -> str:
 
 def _value(metric: Metric | None) -> str:
     return formats.value(metric).replace(" = ", " ")
-
-
-def _change(row: ComparisonRow) -> str:
-    return formats.difference(row).replace(" points", " pt")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.table import Table
 from rich.text import Text
 
 from declutch.inspection import Inspection, ShownExample
+from declutch.reporting.console import table as plain_table
 from declutch.terminal import Terminal
 
 _COUNTED = "black on green"
@@ -23,9 +23,9 @@ def print_inspection(found: Inspection) -> None:
     matrices = sum(group.matrices for group in found.groups)
     share = f"{found.covered:,} of {found.parameters:,} parameters"
     console.print(f"Target {found.target} covers {matrices} weight matrices ({share}):")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("Matrix", "Kind", "Shape [out, in]", "How many", f"k at {found.ratio:g}"):
-        table.add_column(title, justify="left" if title in ("Matrix", "Kind") else "right")
+    table = plain_table(
+        "Matrix", "Kind", "Shape [out, in]", "How many", f"k at {found.ratio:g}", words=2
+    )
     for group in found.groups:
         k = Text(str(group.k), "red" if group.k == 0 else "")
         shape = f"{group.shape[0]} x {group.shape[1]}"

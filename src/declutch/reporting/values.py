@@ -173,3 +173,9 @@ def layer_series(rows: Sequence[ComparisonRow]) -> dict[str, list[tuple[int, Com
         for name, points in series.items()
         if len(points) >= 3
     }
+
+
+def single_rows(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
+    """The rows that are in no :func:`layer_series`."""
+    series = {row.name for points in layer_series(rows).values() for _, row in points}
+    return [row for row in rows if row.name not in series]

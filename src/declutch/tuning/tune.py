@@ -17,7 +17,7 @@ from declutch.comparing.checks import Guard, check_guards, guarded_metrics, pars
 from declutch.comparing.comparison import Comparison, ComparisonRow
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
-from declutch.data.names import HARMLESS
+from declutch.data.names import CONTROL as HARMLESS
 from declutch.errors import SettingsError
 from declutch.evaluating.compare import Side, compare
 from declutch.evaluating.evaluate import evaluate

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from declutch.comparing.comparison import ComparisonRow
 from declutch.reporting import formats, plots
 from declutch.reporting.picture import Drawing, drawing, in_words, picture, shown_elsewhere
-from declutch.reporting.values import ReportInput, grouped, layer_series
+from declutch.reporting.values import ReportInput, grouped, layer_series, single_rows
 
 # Beyond it a chart of dots is a wall, and of a single one the table says it better.
 _MOST_DOTS = 24
@@ -33,8 +33,7 @@ def _of_measure(group: str, rows: list[ComparisonRow]) -> Iterator[Drawing]:
             lines,
             f"{title}, {formats.joined(list(layer_series(rows)))}: all values are in the table.",
         )
-    in_lines = {row.name for points in layer_series(rows).values() for _, row in points}
-    single = [row for row in rows if row.name not in in_lines]
+    single = single_rows(rows)
     if 1 < len(single) <= _MOST_DOTS:
         yield drawing(
             group,
