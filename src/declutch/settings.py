@@ -30,7 +30,14 @@ MODEL, DATA, SCORING, SELECTION, TUNING, EVALUATION, GUARDS, OUTPUT, DANGEROUS =
     Parameter(group=Group(title, sort_key=10 + number))
     for number, title in enumerate(
         (
-            "Model", "Data", "Scoring", "Selection", "Tuning", "Evaluation", "Guards", "Output",
+            "Model",
+            "Data",
+            "Scoring",
+            "Selection",
+            "Tuning",
+            "Evaluation",
+            "Guards",
+            "Output",
             "Dangerous",
         )
     )

@@ -13,6 +13,7 @@ from cyclopts import App, Group, Parameter
 _COMMANDS = {
     "The whole job": {
         "demo": "Show everything on a small embedded model and bundled data, offline.",
+        "tune": "Search for an edit that helps, and prove it; or say that none does.",
         "run": "Score, locate, apply, evaluate before and after, report.",
     },
     "Step by step": {

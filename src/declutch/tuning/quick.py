@@ -27,6 +27,7 @@ from declutch.models.forward import response_logprobs as logprobs
 from declutch.progress import quiet
 from declutch.replies.store import ReplyRow
 from declutch.replies.verdicts import REFUSED
+from declutch.tuning.record import Change
 
 Sort = Literal["harmful", "harmless"]
 SORTS: tuple[Sort, ...] = ("harmful", "harmless")
@@ -35,14 +36,6 @@ _OPENING_TOKENS, _OPENINGS = 4, 3
 _FIRST_TOKENS = 4
 _PASSAGE_TOKENS = 128
 _MAX_TOKENS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A mean change against the original, with its standard error over items."""
-
-    mean: float
-    se: float
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from declutch.comparing.verdict import Verdict
 from declutch.records import Record
-from declutch.tuning.quick import Change
 
 FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A mean change against the original, with its standard error over items."""
+
+    mean: float
+    se: float
 
 
 class TriedEdit(Record):

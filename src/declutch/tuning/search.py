@@ -22,7 +22,7 @@ from declutch.extras import require
 from declutch.files import sha256_json
 from declutch.patching import Patch
 from declutch.progress import announce, progress_bar
-from declutch.tuning.quick import Change
+from declutch.tuning.record import Change
 from declutch.tuning.space import Candidate, Space
 
 if TYPE_CHECKING:

@@ -27,9 +27,10 @@ from declutch.locating import locate
 from declutch.patching import Patch
 from declutch.progress import log, quiet
 from declutch.settings import LocateSettings, RunSettings, TuneSettings
-from declutch.tuning.proof import Proof, controls, proven
-from declutch.tuning.quick import SORTS, Change, QuickItems, QuickSet, changes, fast_in_half
-from declutch.tuning.record import Generated, TriedEdit, TuneRecord
+from declutch.stages import AFTER, BEFORE
+from declutch.tuning.proof import WINNER, Proof, controls, proven
+from declutch.tuning.quick import SORTS, QuickItems, QuickSet, changes, fast_in_half
+from declutch.tuning.record import Change, Generated, TriedEdit, TuneRecord
 from declutch.tuning.search import STORE, Limits, Search, Tried, front
 from declutch.tuning.space import Candidate, Space
 from declutch.tuning.split import split_suite
@@ -193,26 +194,23 @@ class Tuning:
     def _reply(self, name: str, patch: Patch | None) -> Path:
         """Short replies to the tuning prompts, judged."""
         suite = self.split.tuning.prompts_alone().limited(self.tune.tuning_limit)
-        return self._evaluate(
-            suite, "tuning", name, patch, max_new_tokens=self.tune.tuning_tokens, capability=()
-        )
+        folder = self.out / "tuning" / name
+        tokens = self.tune.tuning_tokens
+        self._evaluate(suite, folder, patch, max_new_tokens=tokens, capability=(), dependence=None)
+        return folder
 
-    def _evaluate(
-        self, suite: Suite, stage: str, name: str, patch: Patch | None, **options: Any
-    ) -> Path:
-        folder = self.out / stage / name
+    def _evaluate(self, suite: Suite, folder: Path, patch: Patch | None, **options: Any) -> None:
         evaluate(
             self.loaded.model, self.loaded.tokenizer, suite, judges=self.plan.judges,
             settings=replace(self.plan.settings, limit=None, **options), out=folder, patch=patch,
             model_info=self.loaded.info,
         )  # fmt: skip
-        return folder
 
     def _generated(self, one: Tried) -> Generated:
         name = f"trial-{one.number}"
         log.info("%s: %s (%d weights)", name, one.candidate, one.weights)
         folder = self._reply(name, self._patch(one.candidate))
-        comparison = self._compared("tuning", folder)
+        comparison = self._compared(self.out / "tuning" / ORIGIN, folder)
         gains = gains_of(comparison.rows, self.couple)
         checks = check_guards(self._guards(comparison), comparison.after, comparison)
         return Generated(
@@ -222,9 +220,8 @@ class Tuning:
             broken=tuple(f"{one.guard}: {one.metric}" for one in checks if not one.held),
         )
 
-    def _compared(self, stage: str, folder: Path) -> Comparison:
-        measures = self.settings.judging.measure
-        return compare(self.out / stage / ORIGIN, folder, measures=measures)
+    def _compared(self, before: Path, after: Path) -> Comparison:
+        return compare(before, after, measures=self.settings.judging.measure)
 
     def _guards(self, comparison: Comparison) -> list[Guard]:
         """Those that replies alone can show; the others are looked at in the proof."""
@@ -248,12 +245,14 @@ class Tuning:
             self.scores,
         )
         log.info("Proof: the original model")
-        self._evaluate(self.split.proof, "proof", ORIGIN, None)
+        before = self.out / BEFORE.name
+        self._evaluate(self.split.proof, before, None)
         found = {}
         for name, patch in edits.items():
             log.info("Proof: %s, %d weights", name, len(patch))
-            folder = self._evaluate(self.split.proof, "proof", name, patch)
-            found[name] = (patch, self._compared("proof", folder))
+            folder = self.out / (AFTER.name if name == WINNER else f"proof/{name}")
+            self._evaluate(self.split.proof, folder, patch)
+            found[name] = (patch, self._compared(before, folder))
         return found
 
 
