@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.setup import Bench
-from declutch.data.batching import length_batches
 from declutch.data.encoding import EncodedExample
+from declutch.models.batches import length_batches
 from declutch.models.forward import Batch
 from declutch.models.matrices import WeightMatrix
 from declutch.scoring.accumulate import Accumulation

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from declutch.checkpoint import check_writable, save_patched, write_checkpoint
+from declutch.checkpoint import check_writable, write_checkpoint
 from declutch.errors import ModelError, PatchMismatch
 from declutch.models.loading import LoadedModel, load_model
 from declutch.patching import Patch
@@ -51,7 +51,7 @@ def there_and_back(source: Path, tmp_path: Path, dtype: str) -> tuple[Path, Patc
     """Write a patched checkpoint, then the original from it; every file must be as it was."""
     loaded = load(source, dtype)
     patch = make_patch(loaded.model)
-    assert save_patched(loaded, patch, tmp_path / "patched") == len(patch)
+    assert write_checkpoint(loaded, patch, tmp_path / "patched", "patched") == len(patch)
     assert differing(tensors_of(source), tensors_of(tmp_path / "patched")) == len(patch)
     assert names(tmp_path / "patched") == names(source)
     again = load(tmp_path / "patched", dtype)
@@ -128,7 +128,7 @@ def test_a_few_wider_weights_keep_their_bits(tmp_path: Path) -> None:
     assert load(source).info.dtype == "bfloat16"
     loaded = load(source)
     patch = make_patch(loaded.model)
-    save_patched(loaded, patch, tmp_path / "patched")
+    write_checkpoint(loaded, patch, tmp_path / "patched", "patched")
     assert differing(tensors_of(source), tensors_of(tmp_path / "patched")) == len(patch)
 
 
@@ -193,7 +193,7 @@ def test_a_rounded_model_is_announced_and_written_as_it_was_used(
         check_writable(loaded)
     assert f"is in {stored} and is used in {used}, which rounds its weights" in caplog.text
     patch = make_patch(loaded.model)
-    assert save_patched(loaded, patch, tmp_path / "out") == len(patch)
+    assert write_checkpoint(loaded, patch, tmp_path / "out", "patched") == len(patch)
     again = load(tmp_path / "out")
     assert again.info.dtype == used
     assert patch.verify(again.model) == "patched"
@@ -235,14 +235,14 @@ def test_scales_are_rounded_once(scale: float, tmp_path: Path) -> None:
     source = write_model(tmp_path / "source")
     wide, narrow = load(source, "float32"), load(source)
     patch = make_patch(wide.model, scale=scale)
-    save_patched(wide, patch, tmp_path / "wide")
-    save_patched(narrow, patch, tmp_path / "narrow")
+    write_checkpoint(wide, patch, tmp_path / "wide", "patched")
+    write_checkpoint(narrow, patch, tmp_path / "narrow", "patched")
     assert differing(tensors_of(tmp_path / "wide"), tensors_of(tmp_path / "narrow")) == 0
 
 
 def test_everybody_may_read_the_files(tmp_path: Path) -> None:
     loaded = load(write_model(tmp_path / "source"))
-    save_patched(loaded, make_patch(loaded.model), tmp_path / "out")
+    write_checkpoint(loaded, make_patch(loaded.model), tmp_path / "out", "patched")
     new = tmp_path / "new"
     new.write_text("")
     modes = {file.stat().st_mode for file in (tmp_path / "out").iterdir()}
@@ -257,6 +257,6 @@ def test_companions_and_other_formats(tmp_path: Path) -> None:
     for name in (*along, *left):
         (source / name).write_text("{}")
     loaded = load(source)
-    save_patched(loaded, make_patch(loaded.model), tmp_path / "out")
+    write_checkpoint(loaded, make_patch(loaded.model), tmp_path / "out", "patched")
     assert set(along) <= set(names(tmp_path / "out"))
     assert not set(left) & set(names(tmp_path / "out"))

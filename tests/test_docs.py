@@ -142,7 +142,8 @@ def check_declutch(arguments: list[str]) -> None:
     build_app().parse_args(tokens, exit_on_error=False, print_error=False)
     for flag, value in pairwise(tokens):
         name, equals, source = value.partition("=")
-        if flag in SOURCE_FLAGS and equals and name.removeprefix("harmless:").islower():
+        name = name.removeprefix("harmless:")
+        if flag in SOURCE_FLAGS and equals and name.islower() and name.isidentifier():
             if "." in source or ":" in source:
                 Source.parse(source)
             else:

@@ -157,3 +157,20 @@ def test_numbers_of_numpy_and_one_text_for_several(model: str, tmp_path: Path) -
 
 
 SUITE = "fairness=bundled:eval_fairness"
+
+
+def test_a_run_of_a_rule_of_good_against_bad_contrasts_what_is_coupled(
+    model: str, tmp_path: Path
+) -> None:
+    pairs = [{**row, "bad_response": f"{row['response']} quick"} for row in rows(0)]
+    more = [{**row, "bad_response": f"lazy {row['response']}"} for row in rows(4)]
+    changes: dict[str, Any] = {"rule": "balanced", "weights": 40, "budget": 2.0}
+    declutch.run(
+        model, couple={"fairness": pairs, "privacy": more}, exclude={"general": rows(8)},
+        out=tmp_path / "out", **options(**changes, no_harmless=True),
+    )  # fmt: skip
+    patch = Patch.load(tmp_path / "out" / "patch")
+    assert 0 < len(patch) <= 40
+    assert set(patch.info.choice["gains"]) == {"fairness", "privacy"}
+    scored = read_json(tmp_path / "out" / "scores" / "scores.json")
+    assert "privacy:contrast" in scored["gathered"]

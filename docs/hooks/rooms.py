@@ -21,7 +21,7 @@ DRAWING = DOCS / "images" / "architecture.svg"
 GROUND = frozenset(
     {
         "errors", "extras", "files", "items", "locks", "packages", "progress", "ranges", "records",
-        "registry", "seals", "settings", "terminal", "versions",
+        "registry", "settings", "terminal", "versions",
     }
 )  # fmt: skip
 _ENTRANCE = frozenset({"__main__", "__init__"})

@@ -6,36 +6,17 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from declutch.errors import PatchMismatch
 from declutch.files import expanded
 from declutch.models.loading import LoadedModel
 from declutch.models.rewriting import by_stored_name
-from declutch.models.saving import check_on_disk, refuse_existing, save_checkpoint
+from declutch.models.saving import save_checkpoint
 from declutch.models.stored import rounds
 from declutch.patching import Patch
 from declutch.progress import log
 
 State = Literal["original", "patched"]
-
-
-def written_dtype(loaded: LoadedModel, asked: str = "checkpoint") -> torch.dtype | None:
-    """The dtype in which a checkpoint of this model will be written; None is «as it was stored».
-
-    Known as soon as the model is loaded. A model that was loaded in a dtype that can't hold the
-    stored values is another model than the files', and is written as it is in memory.
-
-    Args:
-        asked: what the user gave as ``--dtype``; a dtype by name is written, ``auto`` and
-            ``checkpoint`` keep the stored one.
-    """
-    if loaded.stored is None:
-        return None
-    held = loaded.model.dtype
-    return (
-        held if asked not in ("auto", "checkpoint") or rounds(loaded.stored.dtype, held) else None
-    )
 
 
 def check_writable(loaded: LoadedModel) -> None:
@@ -56,19 +37,6 @@ def check_writable(loaded: LoadedModel) -> None:
         )  # fmt: skip
 
 
-def save_patched(loaded: LoadedModel, patch: Patch, folder: Path) -> int:
-    """Save a model with a patch in the checkpoint's own dtype; see that the files hold it.
-
-    ``loaded`` is left as it was. A folder that is there already is checked, not written.
-
-    Returns:
-        The number of patched weights found right on disk.
-    """
-    if (folder / "config.json").exists():
-        return check_on_disk(folder, loaded.model, _expected(patch, loaded, "patched"))
-    return write_checkpoint(loaded, patch, folder, "patched")
-
-
 def write_checkpoint(
     loaded: LoadedModel,
     patch: Patch,
@@ -82,15 +50,20 @@ def write_checkpoint(
     Args:
         loaded: the original model to write a patched one, the patched model to write the original.
             It is left as it was.
-        dtype: see :func:`written_dtype`.
+        dtype: as ``--dtype``; one by name is written, ``auto`` and ``checkpoint`` keep the stored
+            one. A model that was loaded in a dtype that can't hold the stored values is another
+            model than the files', and is written as it is in memory.
+
+    Returns:
+        The number of patched weights found right on disk.
 
     Raises:
         PatchMismatch: the patch does not fit the model.
         SettingsError: the folder exists.
         ModelError: the model's weights can't be told in its files.
     """
-    folder = expanded(folder)
-    refuse_existing(folder)
+    stored, held = loaded.stored, loaded.model.dtype
+    as_held = stored and (dtype not in ("auto", "checkpoint") or rounds(stored.dtype, held))
     change, undo = (
         (patch.apply, patch.revert) if state == "patched" else (patch.revert, patch.apply)
     )
@@ -98,24 +71,16 @@ def write_checkpoint(
         change(loaded.model)
     except PatchMismatch as error:
         raise PatchMismatch(f"{error}{_of_another_dtype(patch, loaded)}") from error
+    expected = {
+        name: (indices, patch.values(name, state, held)) for name, indices in patch.indices.items()
+    }
     try:
         return save_checkpoint(
-            folder,
-            loaded.model,
-            loaded.tokenizer,
-            _expected(patch, loaded, state),
-            loaded.stored,
-            written_dtype(loaded, dtype),
-        )
+            expanded(folder), loaded.model, loaded.tokenizer, expected, stored,
+            held if as_held else None,
+        )  # fmt: skip
     finally:
         undo(loaded.model, check=False)
-
-
-def _expected(patch: Patch, loaded: LoadedModel, state: State) -> dict[str, tuple[Tensor, Tensor]]:
-    return {
-        name: (indices, patch.values(name, state, loaded.model.dtype))
-        for name, indices in patch.indices.items()
-    }
 
 
 def _of_another_dtype(patch: Patch, loaded: LoadedModel) -> str:

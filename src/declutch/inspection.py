@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from declutch.data.encoding import EncodedDimension, EncodedExample, Encoder, encode_all
 from declutch.data.loading import load_examples
@@ -70,11 +70,7 @@ class Inspection:
     dimensions: tuple[DimensionView, ...] = ()
     plan: str = ""
     seconds: float | None = None
-    notes: tuple[str, ...] = field(default=())
-
-    def as_json(self) -> dict[str, Any]:
-        """For ``--json``."""
-        return asdict(self)
+    notes: tuple[str, ...] = ()
 
 
 def inspect_model(
@@ -98,11 +94,9 @@ def inspect_model(
     views, encoded = [], []
     for name, source in sources.items():
         data = load_examples(
-            source,
-            num_samples=chosen.num_samples,
-            seed=chosen.seed,
+            source, num_samples=chosen.num_samples, seed=chosen.seed,
             allow_fewer=chosen.allow_fewer,
-        )
+        )  # fmt: skip
         dimension = encode_all(encoder, data.examples, name, allow_fewer=chosen.allow_fewer)
         ids = [example.id for example in data.examples if example.id not in dimension.too_long]
         encoded.append(dimension)
@@ -144,11 +138,10 @@ def _shown(loaded: LoadedModel, name: str, example: EncodedExample) -> ShownExam
 
 
 def _groups(coverage: Coverage, ratio: float) -> tuple[MatrixGroup, ...]:
-    counts: dict[tuple[str, str, tuple[int, int]], int] = {}
-    for matrix in coverage.matrices:
-        last = matrix.name.rpartition(".")[2].partition("[")[0]
-        key = (last, matrix.kind, matrix.shape)
-        counts[key] = counts.get(key, 0) + 1
+    counts = Counter(
+        (matrix.name.rpartition(".")[2].partition("[")[0], matrix.kind, matrix.shape)
+        for matrix in coverage.matrices
+    )
     return tuple(
         MatrixGroup(name, kind, shape, count, important(shape[0] * shape[1], ratio))
         for (name, kind, shape), count in counts.items()
@@ -157,13 +150,12 @@ def _groups(coverage: Coverage, ratio: float) -> tuple[MatrixGroup, ...]:
 
 def _skipped(coverage: Coverage) -> dict[str, int]:
     """Parameters that are not covered, by last names and reason."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for entry in coverage.skipped:
         parts = entry.parameter.partition("[")[0].split(".")
         name = ".".join(parts[-2:]) if parts[-1] in ("weight", "bias") else parts[-1]
-        label = f"{name}: {entry.reason}"
-        counts[label] = counts.get(label, 0) + 1
-    return counts
+        counts[f"{name}: {entry.reason}"] += 1
+    return dict(counts)
 
 
 def _cost(

@@ -7,12 +7,13 @@ first stopped, or says which setting differs.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from declutch.checkpoint import check_writable, save_patched
+from declutch.checkpoint import check_writable, write_checkpoint
 from declutch.comparing.checks import Guard, parse_guards
 from declutch.data.held import are_examples, checked_examples
 from declutch.data.loading import load_examples
@@ -23,7 +24,7 @@ from declutch.evaluating.compare import compare
 from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, make_plan
 from declutch.files import expanded
-from declutch.locating import check_dimensions, find_rule, locate, ratio_notes
+from declutch.locating import CONTRASTING, check_dimensions, find_rule, locate, ratio_notes
 from declutch.locks import locked
 from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import find_matrices
@@ -128,6 +129,9 @@ def _on_folder(
     out = expanded(checked("out", str, out))
     memory_limit = checked("memory_limit", int | None, memory_limit)
     checkpoint_interval = checked("checkpoint_interval", Seconds, checkpoint_interval)
+    if settings.locate.rule == AUTO or settings.locate.rule in CONTRASTING:
+        contrast = tuple(dict.fromkeys((*settings.score.contrast, *settings.couple)))
+        settings = replace(settings, score=replace(settings.score, contrast=contrast))
     asked = _look_before(settings)
     refuse_other(out)
     with locked(out):
@@ -147,9 +151,10 @@ def _look_before(settings: RunSettings) -> _Asked:
     """See that all that is asked for is there and makes sense, before anything is begun."""
     for given in (settings.couple, settings.exclude):
         check_data_by_name(given)
-    check_dimensions(list(settings.couple), list(settings.exclude))
-    if settings.locate.rule != AUTO:
-        find_rule(settings.locate.rule)
+    rule = settings.locate.rule
+    check_dimensions(list(settings.couple), list(settings.exclude), rule)
+    if rule != AUTO:
+        find_rule(rule, settings.locate)
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
@@ -165,30 +170,23 @@ def _read(name: str, value: Any, settings: ScoreSettings) -> Any:
     if are_examples(value):
         return checked_examples(value, f"The data of «{name}»")
     return load_examples(
-        value,
-        num_samples=settings.num_samples,
-        seed=settings.seed,
+        value, num_samples=settings.num_samples, seed=settings.seed,
         allow_fewer=settings.allow_fewer,
-    )
+    )  # fmt: skip
 
 
+@dataclass
 class _Run:
     """The stages on one folder; what is there and was made from the same is kept."""
 
-    def __init__(
-        self,
-        settings: RunSettings,
-        asked: _Asked,
-        out: Path,
-        memory_limit: int | None,
-        checkpoint_interval: float,
-    ) -> None:
-        self.settings = settings
-        self.asked = asked
-        self.out = out
-        self.memory_limit = memory_limit
-        self.checkpoint_interval = checkpoint_interval
-        self.folder = RunFolder(out, _described(settings))
+    settings: RunSettings
+    asked: _Asked
+    out: Path
+    memory_limit: int | None
+    checkpoint_interval: float
+
+    def __post_init__(self) -> None:
+        self.folder = RunFolder(self.out, _described(self.settings))
 
     def all_stages(self) -> ReportPaths:
         """Algorithm 1 of the paper, with an evaluation before and after."""
@@ -301,7 +299,7 @@ class _Run:
         """The patched checkpoint, read back from disk."""
         made_from = {"model": loaded.info.fingerprint, "patch": patch.info.checksum}
         if not self.folder.done(MODEL, made_from):
-            checked = save_patched(loaded, patch, self.out / MODEL.name)
+            checked = write_checkpoint(loaded, patch, self.out / MODEL.name, "patched")
             log.info("Read back from disk: all %d patched weights are right", checked)
             self.folder.finish(MODEL)
 
@@ -331,7 +329,7 @@ class _Run:
         return {
             **_scored_from(loaded),
             "evaluate.suite": f"{plan.suite.name} ({plan.suite.sha256()[:16]})",
-            **{f"evaluate.{key}": _plain(value) for key, value in chosen.items()},
+            **{f"evaluate.{key}": _as_json(value) for key, value in chosen.items()},
         }
 
 
@@ -343,7 +341,7 @@ def _described(settings: RunSettings) -> dict[str, Any]:
     """The settings as JSON values; rows in memory are named, not written."""
     return {
         "model": settings.model,
-        **{part: _plain(asdict(getattr(settings, part))) for part in PARTS},
+        **{part: _as_json(asdict(getattr(settings, part))) for part in PARTS},
         **{
             group: {
                 name: str(source) if isinstance(source, str | Path) else "memory"
@@ -354,8 +352,6 @@ def _described(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Tuples as the lists that JSON makes of them."""
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+    return json.loads(json.dumps(value))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -50,6 +50,7 @@ Seed = Annotated[int, Range(0, _LARGEST_SEED)]
 Share = Annotated[float, Range(0, 1, above=True)]
 Scale = Annotated[float, Range(-_FINITE, _FINITE)]
 Temperature = Annotated[float, Range(0, _FINITE)]
+Positive = Annotated[float, Range(0, _FINITE, above=True)]
 Seconds = Annotated[float, Range(0, _FINITE)]
 Minutes = Annotated[float, Range(0, _FINITE)]
 Factor = Annotated[float, Range(1, _FINITE)]
@@ -92,7 +93,7 @@ def fitted(name: str, hint: Any, value: Any) -> Any:
         value = value.item()
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    kinds = _kinds(hint)
+    kinds = {part if isinstance(part, type) else type(part) for part in _parts(hint)}
     if tuple in kinds and not isinstance(value, Mapping):
         several = list(value) if hasattr(value, "__iter__") and type(value) is not str else [value]
         return tuple(fitted(name, str, one) for one in several)
@@ -114,16 +115,14 @@ _SAID = {
 }
 
 
-def _kinds(hint: Any) -> set[type]:
-    """The plain types that a hint is made of."""
+def _parts(hint: Any) -> list[Any]:
+    """What a hint is made of: types, ranges, and the words of a ``Literal``."""
     origin = get_origin(hint)
-    if origin is Annotated:
-        return _kinds(get_args(hint)[0])
-    if origin in (Union, UnionType):
-        return set().union(*(_kinds(part) for part in get_args(hint)))
     if origin is Literal:
-        return {type(word) for word in get_args(hint)}
-    return {origin or hint}
+        return list(get_args(hint))
+    if origin in (Annotated, Union, UnionType):
+        return [part for each in get_args(hint) for part in _parts(each)]
+    return [origin or hint]
 
 
 def check_value(name: str, hint: Any, value: object) -> None:
@@ -135,29 +134,12 @@ def check_value(name: str, hint: Any, value: object) -> None:
     if is_dataclass(value) and not isinstance(value, type):
         check_ranges(value)
     elif isinstance(value, str):
-        choices, open_ended = _choices(hint)
-        if choices and not open_ended and value not in choices:
+        choices = [part for part in _parts(hint) if isinstance(part, str)]
+        if choices and value not in choices and str not in _parts(hint):
             raise SettingsError(
                 f"--{name.replace('_', '-')} «{value}» is unknown; give {', '.join(choices)}."
             )
     elif isinstance(value, int | float):
-        for allowed in _ranges(hint):
-            if needed := allowed.refusal(value):
+        for allowed in _parts(hint):
+            if isinstance(allowed, Range) and (needed := allowed.refusal(value)):
                 raise SettingsError(f"--{name.replace('_', '-')} must be {needed}, not {value}.")
-
-
-def _choices(hint: Any) -> tuple[tuple[str, ...], bool]:
-    """The words of a ``Literal`` in a type, and whether any other text will do as well."""
-    if get_origin(hint) is Literal:
-        return get_args(hint), False
-    if hint is str:
-        return (), True
-    found = [_choices(part) for part in get_args(hint) if get_origin(hint) is not tuple]
-    return sum((words for words, _ in found), ()), any(any_text for _, any_text in found)
-
-
-def _ranges(hint: Any) -> Iterator[Range]:
-    if isinstance(hint, Range):
-        yield hint
-    for part in get_args(hint):
-        yield from _ranges(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,13 +22,19 @@ class Record(BaseModel):
 R = TypeVar("R", bound=Record)
 
 
-def read_record(path: Path, kind: type[R], version: int) -> R:
+def read_record(path: Path, kind: type[R], version: int, older: Collection[int] = ()) -> R:
     """Read a record that carries a ``format_version``.
+
+    Args:
+        older: versions that differ by lacking what has a default; they are read as this one.
 
     Raises:
         FileFormatError: the file is missing, damaged, or of another version.
     """
-    return parse_record(read_json(path), path, kind, version)
+    value = read_json(path)
+    if isinstance(value, dict) and value.get("format_version") in older:
+        value = {**value, "format_version": version}
+    return parse_record(value, path, kind, version)
 
 
 def parse_record(value: Any, path: Path, kind: type[R], version: int) -> R:

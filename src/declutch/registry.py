@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType, TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -178,13 +179,12 @@ def fault_of_others(error: BaseException) -> str | None:
 
 def _last_line_of_others(at: TracebackType | None) -> tuple[str, str] | None:
     found = None
-    while at is not None:
-        module = str(at.tb_frame.f_globals.get("__name__"))
+    for frame, line in walk_tb(at):
+        module = str(frame.f_globals.get("__name__"))
         brought_by = _others_code.get(module) or _others_code.get(module.partition(".")[0])
         if brought_by:
-            code = at.tb_frame.f_code
-            found = brought_by, f"{code.co_filename}, line {at.tb_lineno}, {code.co_name}"
-        at = at.tb_next
+            code = frame.f_code
+            found = brought_by, f"{code.co_filename}, line {line}, {code.co_name}"
     return found
 
 

@@ -19,6 +19,7 @@ from declutch.ranges import (
     Factor,
     Length,
     Minutes,
+    Positive,
     Scale,
     Seed,
     Share,
@@ -131,6 +132,8 @@ class ScoreSettings(EncodingSettings):
     contrast: Annotated[tuple[str, ...], SCORING] = ()
     """A dimension to score by good (+) against bad (-) responses to the same prompts;
     repeatable."""
+    no_harmless: Annotated[bool, SCORING] = False
+    """Beside contrasted dimensions, don't contrast harmless prompts as well."""
     all_tokens: Annotated[bool, SCORING] = False
     """wanda, sparsegpt: over prompt tokens as well."""
     shortlist: Annotated[Share, SCORING] = 1e-3
@@ -145,11 +148,23 @@ class LocateSettings(Settings):
     ratio: Annotated[Share, SELECTION] = 5e-7
     """Fraction of a matrix taken as important (small models need 1e-5 or more)."""
     rule: Annotated[str, SELECTION] = "coupled"
-    """coupled, released, single:NAME, union, contrast, random (the control), or FILE.py:NAME."""
+    """coupled, released, single:NAME, union, contrast, balanced, random (the control), or
+    FILE.py:NAME."""
     scope: Annotated[Scope, SELECTION] = "matrix"
     """What the ratio is a fraction of."""
     scale: Annotated[Scale, SELECTION] = 0.0
     """What the chosen weights are multiplied by."""
+    weights: Annotated[Count | None, SELECTION] = None
+    """balanced: the most weights [default: as many as coupled takes]."""
+    budget: Annotated[Positive | None, SELECTION] = None
+    """balanced: importance for each excluded dimension, in units of what coupled spends at the
+    same ratio [default: 1]."""
+    harmless_weight: Annotated[Scale | None, SELECTION] = None
+    """balanced: the share of the smallest gain that answering harmless prompts must gain
+    [default: 0]."""
+
+
+RULE_OPTIONS = ("weights", "budget", "harmless_weight")  # only some rules take them
 
 
 @Parameter(name="*")

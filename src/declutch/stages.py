@@ -83,8 +83,7 @@ class RunFolder:
         refuse_other(out)
         self.out = out
         stages: dict[str, StageRecord] = {}
-        new = not (out / RUN_FILE).exists()
-        if not new:
+        if (out / RUN_FILE).exists():
             stages = read_record(out / RUN_FILE, RunRecord, FORMAT_VERSION).stages
             log.info("Going on with the run in %s", out)
         self._record = RunRecord(settings=dict(settings), stages=stages)
@@ -156,9 +155,6 @@ class RunFolder:
     def _keep(self, stage: Stage, record: StageRecord) -> None:
         stages = {**self._record.stages, stage.name: record}
         self._record = self._record.model_copy(update={"stages": stages})
-        self._write()
-
-    def _write(self) -> None:
         write_json(self.out / RUN_FILE, self._record.model_dump(mode="json"))
 
 

@@ -53,7 +53,7 @@ def compared(
     before: float | None = 0.5,
 ) -> tuple[Results, Comparison]:
     old, new = metric(name, before), metric(name, 0.5)
-    row = ComparisonRow(name, old, new, difference=difference, low=low, high=high)
+    row = ComparisonRow(name=name, before=old, after=new, difference=difference, low=low, high=high)
     return results(new), Comparison(results(old), results(new), (row,))
 
 
@@ -301,7 +301,7 @@ def test_too_few_items_fail_in_both_modes(mode: Mode, n: int) -> None:
     (record,) = check_guards(parse_guards(["fairness>=0.2"]), results(few), None, mode)
     assert (record.held, record.shown) == (False, False)
     assert f"too few to tell ({n} of at least 6)" in record.reason
-    row = ComparisonRow(few.name, few, few, n_pairs=n, difference=0.0)
+    row = ComparisonRow(name=few.name, before=few, after=few, n_pairs=n, difference=0.0)
     comparison = Comparison(results(few), results(few), (row,))
     (record,) = check_guards(parse_guards(["fairness>=baseline"]), results(few), comparison, mode)
     assert (record.held, record.shown) == (False, False)

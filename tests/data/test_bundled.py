@@ -17,13 +17,15 @@ from declutch.data.bundled import (
 )
 from declutch.data.duplicates import near_duplicates, overlap
 from declutch.errors import DataError
+from declutch.replies.flags import is_refusal
 
-CALIBRATION = ("fairness", "privacy", "general")
+CALIBRATION = ("fairness", "privacy", "general", "harmless")
 EVALUATION = ("eval_fairness", "eval_privacy", *HARMLESS, PASSAGES)
 COUNTS = {
     "fairness": 128,
     "privacy": 128,
     "general": 128,
+    "harmless": 128,
     "eval_fairness": 100,
     "eval_privacy": 100,
     "harmless_fairness": 50,
@@ -35,6 +37,7 @@ FIELDS = {
     "fairness": PAIR_FIELDS,
     "privacy": PAIR_FIELDS,
     "general": {"id", "prompt", "response", "task"},
+    "harmless": PAIR_FIELDS,
     "eval_fairness": PAIR_FIELDS,
     "eval_privacy": PAIR_FIELDS,
     "harmless_fairness": {"id", "prompt", "subject"},
@@ -89,6 +92,15 @@ def test_nothing_shared_between_calibration_and_evaluation() -> None:
     first = [text for name in CALIBRATION for text in field(name, *fields)]
     second = [text for name in EVALUATION for text in field(name, *fields)]
     assert [(first[m.first], second[m.second]) for m in overlap(first, second, SIMILAR)] == []
+
+
+def test_good_responses_do_not_refuse() -> None:
+    """Scores are of answers that are aware, not of declining; a few quote somebody who declines."""
+    rows = [row for name in ("fairness", "privacy", "harmless") for row in bundled_rows(name)]
+    refusing = {row["id"] for row in rows if is_refusal(row["response"])}
+    assert refusing == {"privacy-013", "privacy-025", "privacy-028", "privacy-117"}
+    harmless = [row["bad_response"] for row in bundled_rows("harmless")]
+    assert 40 <= sum(map(is_refusal, harmless)) <= 88  # the others lecture or hedge
 
 
 def test_phone_numbers_are_reserved_ones() -> None:

@@ -20,7 +20,7 @@ from declutch.items import Item
 from declutch.judges import Verdict, get_judge
 from declutch.judges.asking import judge_replies
 from declutch.measures.base import Evidence, all_measures, set_facts
-from declutch.measures.capability.outcome import CapabilityItem
+from declutch.measures.capability.tasks import CapabilityItem
 from declutch.measures.margin import MarginItem
 from declutch.measures.perplexity import PerplexityItem
 from declutch.replies.collecting import suite_keys

@@ -19,7 +19,7 @@ from declutch.comparing.series import Series
 from declutch.errors import DataError, FileFormatError, SettingsError
 from declutch.evaluating import keeping
 from declutch.evaluating.evaluate import evaluate
-from declutch.evaluating.keeping import Ledger, facts_of, read_measured
+from declutch.evaluating.keeping import Ledger, read_measured
 from declutch.items import Item, Number, read_items
 from declutch.measures.base import Evidence, Measure, Part
 from declutch.measures.perplexity import PerplexityItem
@@ -95,7 +95,7 @@ def test_what_is_whole_is_not_measured_again(tmp_path: Path, parts: Parts) -> No
     assert again.items == first.items
     assert sets(first.items["length"]) == ["one"] * 3 + ["two"] * 3
     assert again.facts["length"]["two"]["note"] == "of two"
-    assert again.facts == facts_of(read_measured(tmp_path))
+    assert again.facts == read_measured(tmp_path).facts
 
 
 def test_parts_come_as_they_are_asked_for_and_others_stay(tmp_path: Path, parts: Parts) -> None:

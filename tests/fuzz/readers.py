@@ -106,7 +106,7 @@ def _of_data(prepared: Path) -> list[Reader]:
         data("data-parquet", "table.parquet", 4),
         FolderReader(
             "labels", 3, copied(prepared, "data/labels.csv"),
-            lambda folder: read_labels("privacy", folder / "labels.csv"),
+            lambda folder: read_labels("privacy", str(folder / "labels.csv")),
         ),
     ]  # fmt: skip
 

@@ -12,7 +12,8 @@ import pytest
 from declutch.errors import DataError, SettingsError
 from declutch.judges import JudgeItem, Verdict
 from declutch.judges.check import check_judge
-from declutch.judges.labels import PYRIT, LabelledSet, pyrit_labels, read_labels
+from declutch.judges.labels import PYRIT, Label, LabelledSet, pyrit_labels, read_labels
+from declutch.replies.verdicts import About
 
 INSIDE = "pyrit/datasets/scorer_evals"
 HARM = (
@@ -47,12 +48,13 @@ def test_pyrit_from_a_folder_and_from_a_wheel(tmp_path: Path) -> None:
     assert pyrit_labels(wheel) == sets
     found = {each.name: each for each in sets}
     harm = found["pyrit harm/privacy"]
-    assert harm.aware == (True, True, False, False)
+    assert harm.labels == ("aware", "aware", "unaware", "unaware")
     assert harm.left_out == 2
     assert harm.items[0] == JudgeItem("privacy", "ask, one", "a\nb")
     assert found["pyrit harm/representational"].items[0].dimension == "fairness"
-    assert found["pyrit objective/bias"].aware == (True, False)
-    assert found["pyrit refusal_scorer/refusal"].aware == (False, True)
+    assert found["pyrit objective/bias"].labels == ("aware", "unaware")
+    refusal = found["pyrit refusal_scorer/refusal"]
+    assert (refusal.about, refusal.labels) == ("manner", ("answers", "refuses"))
 
 
 def test_pyrit_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,16 +77,61 @@ def test_pyrit_of_another_form(tmp_path: Path) -> None:
 def test_labels_of_the_users(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("prompt,reply,aware\np,r,yes\np,s,No\np,,1\n", encoding="utf-8")
-    found = read_labels("honesty", path)
-    assert found.aware == (True, False)
+    found = read_labels("honesty", str(path))
+    assert (found.name, found.labels) == ("mine.csv", ("aware", "unaware"))
     assert found.items[1] == JudgeItem("honesty", "p", "s")
-    assert found.left_out == 1
+    assert (found.left_out, found.about) == (1, "awareness")
+    path.write_text("prompt,reply,manner\np,r,Refuses\np,s,partly\n", encoding="utf-8")
+    assert read_labels("x", str(path)).labels == ("refuses", "partly")
     path.write_text("prompt,reply,aware\np,r,perhaps\n", encoding="utf-8")
     with pytest.raises(DataError, match="row 1: aware is «perhaps»"):
-        read_labels("honesty", path)
+        read_labels("honesty", str(path))
     path.write_text("prompt,reply\np,r\n", encoding="utf-8")
     with pytest.raises(DataError, match="no column aware"):
-        read_labels("honesty", path)
+        read_labels("honesty", str(path))
+
+
+XSTEST = (
+    "id,type,prompt,response,label\nv2-1,homonyms,p,answers,compliance\n"
+    "v2-2,homonyms,q,hedges,3_partial_refusal\nv2-3,homonyms,r,lectures,refusal\n"
+    "v2-4,homonyms,s,refuses,2_full_refusal\nv2-5,homonyms,t,refuses,partial\n"
+)
+
+
+def test_labelled_refusals_as_xstest_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "xstest.csv"
+    path.write_text(XSTEST, encoding="utf-8")
+    found = read_labels("xstest", str(path))
+    assert found.about == "manner"
+    assert found.labels == ("answers", "partly", "refuses", "refuses", "partly")
+    (checked,) = check_judge(Spelt("manner"), [found])
+    counts = {m.name.partition("/")[2]: (m.count, m.total) for m in checked.metrics}
+    assert counts == {
+        "accuracy": (3, 5),  # who hedges answers, who lectures refuses
+        "precision_refuses": (2, 3),
+        "recall_refuses": (2, 2),
+        "precision_partly": (0, 0),
+        "recall_partly": (0, 2),
+        "unparsed": (0, 5),
+    }
+    # Of a judge of awareness a refusal is to be aware, and what is in part is left out.
+    asked = found.as_awareness()
+    assert asked.labels == ("unaware", "aware", "aware")
+    assert asked.left_out == 2
+    aware = read_labels("x", write_awareness(tmp_path))
+    with pytest.raises(SettingsError, match="tells how a prompt is met"):
+        check_judge(Spelt("manner"), [aware])
+
+
+def write_awareness(folder: Path) -> str:
+    path = folder / "harm.csv"
+    path.write_text("prompt,response,label\np,r,harmful\nq,s,unharmful\n", encoding="utf-8")
+    assert read_labels("x", str(path)).labels == ("unaware", "aware")
+    mixed = folder / "mixed.csv"
+    mixed.write_text("prompt,response,label\np,r,harmful\nq,s,refusal\n", encoding="utf-8")
+    with pytest.raises(DataError, match="some labels"):
+        read_labels("x", str(mixed))
+    return str(path)
 
 
 class Spelt:
@@ -93,13 +140,16 @@ class Spelt:
     name = "spelt"
     settings: Mapping[str, Any] = {}
 
+    def __init__(self, about: About = "awareness") -> None:
+        self.about = about
+
     def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         return [Verdict(item.reply) for item in items]  # type: ignore[arg-type]
 
 
 def test_figures() -> None:
     said = ["aware"] * 4 + ["unaware"] * 3 + ["unparsed"] * 2
-    labels = (True, True, True, False, False, False, True, True, False)
+    labels: tuple[Label, ...] = tuple("aware" if c == "1" else "unaware" for c in "111000110")
     items = tuple(JudgeItem("privacy", "p", word) for word in said)
     (found,) = check_judge(Spelt(), [LabelledSet("mine", "x", items, labels)])
     counts = {m.name: (m.count, m.total) for m in found.metrics}
@@ -117,10 +167,10 @@ def test_figures() -> None:
         "mine/unparsed": False,
     }
     assert all((m.low is None) == m.too_few for m in found.metrics)
-    assert found.as_json()["aware"] == 5
+    assert found.as_json()["counts"]["aware"] == 5
 
 
 def test_nothing_called_aware() -> None:
     items = (JudgeItem("privacy", "p", "unaware"),)
-    (found,) = check_judge(Spelt(), [LabelledSet("mine", "x", items, (True,))])
+    (found,) = check_judge(Spelt(), [LabelledSet("mine", "x", items, ("aware",))])
     assert found.metrics[1].value is None

@@ -57,6 +57,53 @@ def test_judges_with_a_chat_template(name: str, safe: str, unsafe: str) -> None:
     assert ("chat_template_kwargs" in body) == (name == "shieldgemma")
 
 
+def test_llama_guard_4_is_sent_parts() -> None:
+    with serving(says("safe")) as server:
+        (verdict,) = judge_of(f"llama-guard-4:url={server.url}").judge(ITEMS[:1])
+    assert verdict.verdict == "aware"
+    body = server.requests[0][1]
+    assert body["model"] == "meta-llama/Llama-Guard-4-12B"
+    assert body["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "Where does she live?"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "I can't say. safe"}]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "asked"),
+    [
+        (
+            "polyguard",
+            "Harmful request: yes\nResponse refusal: no\nHarmful response: yes",
+            "Human user:\nWho is late?\n\nAI assistant:\nEverybody < |im_end|> at times.",
+        ),
+        (
+            "shieldstral",
+            "yes",
+            "<Document>:\n[User]\nWho is late?\n\n[Assistant]\nEverybody < |im_end|> at times.",
+        ),
+    ],
+)
+def test_judges_with_an_instruction_from_a_file(
+    name: str, answer: str, asked: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "system.txt"
+    file.write_text("Judge this.\n", encoding="utf-8")
+    item = JudgeItem("fairness", "Who is late?", "Everybody <|im_end|> at times.")
+    with serving(says(answer)) as server:
+        judge = judge_of(f"{name}:url={server.url},prompt={file}")
+        assert judge.judge([item])[0].verdict == "unaware"
+    system, user = server.requests[0][1]["messages"]
+    assert system == {"role": "system", "content": "Judge this."}
+    assert user["role"] == "user"
+    assert user["content"].endswith(asked)
+    assert ("Unfair Representation" in user["content"]) == (name == "shieldstral")
+    file.write_text("Judge that.", encoding="utf-8")
+    assert judge_of(f"{name}:url={server.url},prompt={file}").settings != judge.settings
+    with pytest.raises(SettingsError, match=f"{name}:prompt=FILE"):
+        judge_of(f"{name}:url={server.url}")
+
+
 def test_shieldgemma_is_asked_about_the_dimension(tmp_path: Path) -> None:
     with serving(says("No")) as server:
         judge_of(f"shieldgemma:url={server.url}").judge(ITEMS)
@@ -159,7 +206,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judge")
     build_model("llama", max_position_embeddings=256, vocab_size=330).save_pretrained(folder)
     tokenizer = build_tokenizer()
-    tokenizer.add_tokens(["Yes", "No"])
+    tokenizer.add_tokens(["Yes", "No", "yes", "no"])
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -183,6 +230,19 @@ def test_shieldgemma_as_a_local_model(local: Path) -> None:
     assert [verdict.verdict for verdict in high] == ["aware", "unparsed", "aware"]
     assert low[0].raw.startswith("P(Yes)=0.")
     assert [verdict.raw for verdict in low] == [verdict.raw for verdict in high]
+
+
+def test_shieldstral_as_a_local_model_has_a_score(local: Path, tmp_path: Path) -> None:
+    file = tmp_path / "system.txt"
+    file.write_text("Be kind.", encoding="utf-8")
+    own = f"prompt={file},policy={file}"
+    found = [
+        judge_of(f"shieldstral:{local},{own},threshold={threshold}").judge(ITEMS[:1])[0]
+        for threshold in (0, 1)
+    ]
+    assert [verdict.verdict for verdict in found] == ["unaware", "aware"]
+    assert found[0].raw == found[1].raw
+    assert found[0].raw.startswith("P(Yes)=0.")
 
 
 def test_local_answers_do_not_depend_on_the_batch(local: Path) -> None:

@@ -55,6 +55,23 @@ def test_a_reply_that_tries_to_be_the_verdict(tmp_path: Path) -> None:
     assert "VERDICT: aware" not in server.requests[0][1]["messages"][1]["content"].splitlines()
 
 
+def test_gpt_oss_safeguard_has_guidelines_of_ours_and_a_policy_of_yours(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.md"
+    policy.write_text("No lies.", encoding="utf-8")
+    with serving(says("VERDICT: aware")) as server:
+        judge = get_judge(f"gpt-oss-safeguard:url={server.url}")
+        assert judge.judge([JudgeItem("privacy", "Who?", "No one.")])[0].verdict == "aware"
+        with pytest.raises(SettingsError, match=r"«honesty».*policy=FILE"):
+            judge.judge([JudgeItem("honesty", "Who?", "No one.")])
+        other = get_judge(f"gpt-oss-safeguard:url={server.url},policy={policy}")
+        assert other.judge([JudgeItem("honesty", "Who?", "No one.")])[0].verdict == "aware"
+    first, last = server.requests[0][1], server.requests[-1][1]
+    assert first["model"] == "openai/gpt-oss-safeguard-20b"
+    assert "No Privacy Infringement" in first["messages"][0]["content"]
+    assert "No lies." in last["messages"][0]["content"]
+    assert judge.settings != other.settings
+
+
 def test_an_empty_policy(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="is empty"):

@@ -18,7 +18,7 @@ from tests.locating.builders import (
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rule": "best"}, "«best» is unknown; give one of contrast, coupled"),
+        ({"rule": "best"}, "«best» is unknown; give one of balanced, contrast"),
         ({"rule": "single"}, "«single» is unknown"),
         ({"rule": "single:"}, "«single:» is unknown"),
         ({"rule": "coupled:"}, "«coupled:» is unknown"),

@@ -23,9 +23,10 @@ from declutch.measures.base import Evidence, Subject
 from declutch.measures.capability import Capability
 from declutch.measures.capability.harness import Harness, _check_alike
 from declutch.measures.capability.harness_metrics import sample_rows, scoring
-from declutch.measures.capability.outcome import CapabilityItem, OutcomeKind
 from declutch.measures.capability.tasks import (
+    CapabilityItem,
     CapabilityTask,
+    OutcomeKind,
     capability_tasks,
     is_capability_suite,
 )

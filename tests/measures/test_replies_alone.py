@@ -96,14 +96,15 @@ def test_kinds_are_counted_apart(evidence: Evidence) -> None:
 def test_all_measures_have_one_name_and_stand_in_order() -> None:
     found = all_measures()
     assert [one.facts.name for one in found] == [
-        "awareness", "over_refusal", "over_caution", "reply_kinds", "agreement", "margin",
-        "perplexity", "capability", "dependence", "wording",
+        "awareness", "flow", "over_refusal", "over_caution", "choices", "bias", "reply_kinds",
+        "by_type", "agreement", "margin", "perplexity", "capability", "dependence", "wording",
     ]  # fmt: skip
     assert all(one.facts.name in MEASURES for one in found)
     assert [one.facts.name for one in found if one.facts.role == "outcome"] == ["awareness"]
     main = [one.facts.name for one in found if one.facts.family == "main"]
     assert main == [
-        "awareness", "over_refusal", "over_caution", "margin", "perplexity", "capability",
+        "awareness", "over_refusal", "over_caution", "choices", "margin", "perplexity",
+        "capability",
     ]  # fmt: skip
     # Every other family is of one measure.
     others = [one.facts.family for one in found if one.facts.family != "main"]

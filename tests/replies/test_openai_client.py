@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from declutch.errors import SettingsError
-from declutch.replies.openai_client import ChatReply, OpenAIClient, ServerError, base_url
+from declutch.replies.engine import Reply
+from declutch.replies.openai_client import OpenAIClient, ServerError, base_url
 from tests.fake_server import FakeServer, says, serving
 
 
@@ -48,7 +49,7 @@ def test_no_more_at_once_than_allowed() -> None:
 
 def test_completions_send_text_and_no_seed() -> None:
     with serving(says(" more", "length")) as server, client(server) as asked:
-        assert asked.complete(["some"], max_tokens=2) == [ChatReply(" more", "length")]
+        assert asked.complete(["some"], max_tokens=2) == [Reply(" more", "length")]
     path, body, _ = server.requests[0]
     assert path == "/v1/completions"
     assert body == {"model": "m", "prompt": "some", "temperature": 0.0, "max_tokens": 2}
@@ -103,9 +104,9 @@ def test_a_server_of_another_kind(answer: Any) -> None:
 
 def test_reasoning_alone_is_an_empty_reply_and_a_refusal_is_text() -> None:
     with serving(says(None, "length", reasoning_content="hm")) as server, client(server) as asked:
-        assert asked.chat(ask("a")) == [ChatReply("", "length")]
+        assert asked.chat(ask("a")) == [Reply("", "length")]
     with serving(says(None, refusal="I can't.")) as server, client(server) as asked:
-        assert asked.chat(ask("a")) == [ChatReply("I can't.", "stop")]
+        assert asked.chat(ask("a")) == [Reply("I can't.", "stop")]
 
 
 def test_the_other_name_of_the_limit_is_learnt() -> None:

@@ -76,7 +76,7 @@ def one_sided(name: str) -> ComparisonRow:
     row = share(name, start=30, better="higher", dimension="fairness")
     nothing = {"value": None, "count": 0, "total": 0, "low": None, "high": None}
     before = row.before.model_copy(update=nothing)
-    return ComparisonRow(name, before, row.after, measure=row.measure)
+    return ComparisonRow(name=name, before=before, after=row.after, measure=row.measure)
 
 
 def results(rows: Sequence[ComparisonRow]) -> Results:

@@ -26,7 +26,6 @@ def test_share_has_count_and_interval() -> None:
 
 def test_what_is_not_there() -> None:
     metric = awareness("fairness").before
-    assert formats.value(None) == "not measured"
     assert formats.value(changed(metric, value=None, total=0)) == "nothing to count"
     assert formats.interval(changed(metric, low=None)) == ""
     assert formats.difference(replace(awareness("f"), difference=None)) == "not compared"

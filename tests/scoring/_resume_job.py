@@ -34,8 +34,8 @@ def main() -> None:
     beside = max(plan.fixed + 64 * plan.per_token, plan.workspace)
     limit = beside + 3 * state_bytes(Importance(), matrices[0])  # two groups
     score(
-        model, tokenizer, DATA, shortlist=0.1, out=out, batch_tokens=80,
-        memory_limit=limit, checkpoint_interval=interval,
+        model, tokenizer, DATA, shortlist=0.1, out=out, batch_tokens=80, contrast=("fairness",),
+        no_harmless=True, memory_limit=limit, checkpoint_interval=interval,
     )  # fmt: skip
 
 

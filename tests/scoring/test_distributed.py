@@ -20,6 +20,7 @@ from tests.conftest import build_model, build_tokenizer
 from tests.scoring.test_score import make_pairs
 
 ROOT = Path(__file__).parents[2]
+KINDS = ("fairness", "privacy", "fairness:contrast")
 
 
 def test_a_process_alone_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +77,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_tokenizer().save_pretrained(folder / "model")
     for name, start in (("fairness", 0), ("privacy", 3)):
         pairs = make_pairs(11, start)
-        rows = [{"prompt": one.prompt, "response": one.response} for one in pairs]
+        fields = ("prompt", "response", "bad_response")
+        rows = [{field: getattr(one, field) for field in fields} for one in pairs]
         write_jsonl(folder / f"{name}.jsonl", rows)
     return folder
 
@@ -86,7 +88,7 @@ def command(folder: Path, out: str) -> list[str]:
         "score", str(folder / "model"), "--device", "cpu", "--allow-fewer",
         "--data", f"fairness={folder / 'fairness.jsonl'}",
         "--data", f"privacy={folder / 'privacy.jsonl'}",
-        "--shortlist", "0.1", "-o", str(folder / out),
+        "--contrast", "fairness", "--no-harmless", "--shortlist", "0.1", "-o", str(folder / out),
     ]  # fmt: skip
 
 
@@ -109,12 +111,18 @@ def test_two_processes_give_the_shortlists_of_one(folder: Path) -> None:
         )
         assert done.returncode == 0, done.stderr[-3000:]
     first, second = Scores.load(folder / "one"), Scores.load(folder / "two")
-    assert first.dimensions == second.dimensions == ("fairness", "privacy")
+    assert first.dimensions == second.dimensions == KINDS
     for name in first.dimensions:
         for matrix, shortlist in first.dimension(name).items():
             other = second.dimension(name)[matrix]
             torch.testing.assert_close(shortlist.scores, other.scores)
             assert set(shortlist.indices.tolist()) == set(other.indices.tolist())
+    for matrix, candidates in first.candidates.items():
+        for name in KINDS:
+            torch.testing.assert_close(
+                candidates.scores[name], second.candidates[matrix].scores[name],
+                rtol=1e-4, atol=1e-6,
+            )  # fmt: skip
     assert not list((folder / "two").glob("**/*.part*"))
     assert not (folder / "two" / "partial").exists()
 
@@ -150,7 +158,7 @@ def test_a_dead_process_ends_the_others_and_leaves_what_is_finished(folder: Path
     # One process goes on where two have stopped.
     again = [sys.executable, "-m", "declutch", *command(folder, "killed")]
     subprocess.run(again, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True, timeout=300)
-    assert Scores.load(folder / "killed").dimensions == ("fairness", "privacy")
+    assert Scores.load(folder / "killed").dimensions == KINDS
 
 
 def test_sigterm_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,8 +144,8 @@ def test_changed_settings_are_refused_by_name(
         score(
             tiny_llama, tiny_tokenizer, {"fairness": DATA["general"]}, out=tmp_path, max_length=64
         )
-    with pytest.raises(SettingsError, match="statistic of fairness was 'abs' and is now 'contr"):
-        score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64, contrast=("fairness",))
+    with pytest.raises(SettingsError, match="statistic of fairness was 'abs' and is now 'sig"):
+        score(tiny_llama, tiny_tokenizer, one, out=tmp_path, max_length=64, statistic="signed")
     with pytest.raises(SettingsError, match="dtype was 'float32' and is now 'bfloat16'"):
         score(tiny_llama.bfloat16(), tiny_tokenizer, one, out=tmp_path, max_length=64)
     with torch.no_grad():
@@ -255,7 +255,7 @@ def test_contrast_is_the_mean_over_pairs_of_the_difference(
     pairs = DATA["fairness"]
     scores = score(
         tiny_llama, tiny_tokenizer, {"fairness": pairs, "general": DATA["general"]},
-        shortlist=1.0, contrast=("fairness",),
+        shortlist=1.0, contrast=("fairness",), no_harmless=True,
     )  # fmt: skip
     encoder = Encoder(tiny_tokenizer)
     good = brute_force(tiny_llama, [encoder.encode(one) for one in pairs], "mlp", "signed")
@@ -265,14 +265,19 @@ def test_contrast_is_the_mean_over_pairs_of_the_difference(
         "mlp",
         "signed",
     )
-    for matrix, actual in as_matrices(scores, "fairness").items():
+    for matrix, actual in as_matrices(scores, "fairness:contrast").items():
         expected = good[matrix] - bad[matrix]
         torch.testing.assert_close(
             actual.double(), expected, rtol=2e-4, atol=1e-4 * float(expected.abs().max())
         )
-    assert scores.info.dimensions["fairness"].statistic == "contrast"
-    assert scores.info.dimensions["fairness"].examples == len(pairs)
-    assert scores.info.dimensions["general"].statistic == "abs"
+    contrast = scores.info.dimensions["fairness:contrast"]
+    assert (contrast.statistic, contrast.examples) == ("contrast", len(pairs))
+    # In absolute value it is scored as if it were not contrasted.
+    assert scores.dimensions == ("fairness", "general", "fairness:contrast")
+    plain = score(tiny_llama, tiny_tokenizer, {"fairness": pairs}, shortlist=1.0)
+    assert scores.info.dimensions["fairness"].statistic == "abs"
+    for matrix, expected in as_matrices(plain, "fairness").items():
+        assert torch.equal(as_matrices(scores, "fairness")[matrix], expected)
     assert all(bool((one.scores >= 0).all()) for one in scores.dimension("general").values())
 
 
@@ -282,7 +287,9 @@ def test_zeroing_a_neuron_of_high_contrast_favours_the_good_responses(
     from declutch.models.forward import collate, example_losses
 
     pairs = DATA["privacy"]
-    scores = score(tiny_llama, tiny_tokenizer, {"privacy": pairs}, contrast=("privacy",))
+    scores = score(
+        tiny_llama, tiny_tokenizer, {"privacy": pairs}, contrast=("privacy",), no_harmless=True
+    )
     encoder = Encoder(tiny_tokenizer)
 
     @torch.no_grad()
@@ -295,7 +302,7 @@ def test_zeroing_a_neuron_of_high_contrast_favours_the_good_responses(
     before = advantage()
     parameters = dict(tiny_llama.named_parameters())
     for matrix in find_matrices(tiny_llama, "mlp").matrices:
-        shortlist = scores.dimension("privacy")[matrix.name]
+        shortlist = scores.dimension("privacy:contrast")[matrix.name]
         weight = parameters[matrix.parameter].detach().view(-1)
         # A hundredth of the way to zero, where first order holds.
         weight[shortlist.indices[0]] *= 0.99
@@ -308,14 +315,20 @@ def test_a_pair_is_used_whole_or_not_at_all(
 ) -> None:
     pairs = [*DATA["fairness"], Example("fox " * 90, "dog", "long", "fox")]
     scores = score(
-        tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",), max_length=64,
-        allow_fewer=True,
+        tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",),
+        no_harmless=True, max_length=64, allow_fewer=True,
     )  # fmt: skip
-    assert scores.info.dimensions["fairness"].examples == len(DATA["fairness"])
-    assert scores.info.dimensions["fairness"].left_out == 1
-    with pytest.raises(DataError, match=r"1 of 7 pairs can't be encoded: long\..*--allow-fewer"):
+    for name in scores.dimensions:
+        assert scores.info.dimensions[name].examples == len(DATA["fairness"])
+        assert scores.info.dimensions[name].left_out == 1
+    with pytest.raises(DataError, match=r"1 of 7 .*can't be encoded: long\..*--allow-fewer"):
         score(
-            tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",), max_length=64
+            tiny_llama,
+            tiny_tokenizer,
+            {"fairness": pairs},
+            contrast=("fairness",),
+            no_harmless=True,
+            max_length=64,
         )
 
 
@@ -324,20 +337,34 @@ def test_contrast_without_bad_responses_is_refused(
 ) -> None:
     pairs = [*DATA["fairness"], Example("fox", "dog", "single")]
     with pytest.raises(DataError, match=r"1 of 7 examples have none \(first single\)"):
-        score(tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("fairness",))
+        score(
+            tiny_llama,
+            tiny_tokenizer,
+            {"fairness": pairs},
+            contrast=("fairness",),
+            no_harmless=True,
+        )
     with pytest.raises(SettingsError, match="--contrast privacy is not among the dimensions"):
-        score(tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("privacy",))
+        score(
+            tiny_llama, tiny_tokenizer, {"fairness": pairs}, contrast=("privacy",), no_harmless=True
+        )
 
 
 def test_the_contrast_rule_takes_what_is_positive_everywhere_and_not_excluded(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     scores = score(
-        tiny_llama, tiny_tokenizer, DATA, shortlist=1.0, contrast=("fairness", "privacy")
+        tiny_llama,
+        tiny_tokenizer,
+        DATA,
+        shortlist=1.0,
+        contrast=("fairness", "privacy"),
+        no_harmless=True,
     )
     patch = locate(scores, ["fairness", "privacy"], ["general"], ratio=0.2, rule="contrast")
     assert len(patch)
-    fairness, privacy, general = (as_matrices(scores, name) for name in DATA)
+    kinds = ("fairness:contrast", "privacy:contrast", "general")
+    fairness, privacy, general = (as_matrices(scores, name) for name in kinds)
     for matrix, indices in patch.indices.items():
         k = int(0.2 * fairness[matrix].numel())
         tops = [set(one[matrix].flatten().topk(k).indices.tolist()) for one in (fairness, privacy)]
@@ -352,6 +379,6 @@ def test_the_contrast_rule_takes_what_is_positive_everywhere_and_not_excluded(
 def test_the_contrast_rule_needs_contrasted_dimensions(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    scores = score(tiny_llama, tiny_tokenizer, DATA, contrast=("fairness",))
+    scores = score(tiny_llama, tiny_tokenizer, DATA, contrast=("fairness",), no_harmless=True)
     with pytest.raises(SettingsError, match="needs privacy scored by «contrast»"):
         locate(scores, ["fairness", "privacy"], ratio=1e-3, rule="contrast")

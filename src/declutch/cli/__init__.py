@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from cyclopts import App, Group, Parameter
 
+from declutch import __version__
+from declutch.cli.running import run_command
+
 _COMMANDS = {
     "The whole job": {
         "demo": "Show everything on a small embedded model and bundled data, offline.",
@@ -40,7 +43,7 @@ def build_app() -> App:
         "against each other, and suppress them: no training, a patch of a few kilobytes, and a "
         "way back.\n\nStart with: declutch demo",
         help_format="markdown",
-        version=_version,
+        version=__version__,
         default_parameter=Parameter(negative="", show_default=_shown),
     )
     for order, (title, commands) in enumerate(_COMMANDS.items()):
@@ -61,15 +64,7 @@ def _shown(default: object) -> str | None:
     return f"{default:g}".replace("e-0", "e-") if isinstance(default, float) else str(default)
 
 
-def _version() -> str:
-    from declutch import __version__
-
-    return __version__
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with a status of docs/exits.md."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    from declutch.cli.running import run_command
-
     sys.exit(run_command(build_app(), tokens))

@@ -36,13 +36,11 @@ def take_config(app: App, tokens: list[str]) -> list[str]:
             rest.append(token)
     if path == "":
         raise SettingsError("--config needs the name of a file.")
-    app.config = (
-        ()
-        if path is None
+    app.config = ()
+    if path is not None:
         # Under the command's name, since at the top cyclopts takes no option for one that is
         # called like a command (judge).
-        else (Dict({"".join(rest[:1]): read_config(expanded(path))}, source=path),)
-    )
+        app.config = (Dict({"".join(rest[:1]): read_config(expanded(path))}, source=path),)
     return rest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from declutch.cli.options import Data, ModelArgument, OutputFlags, named_sources
@@ -34,6 +35,6 @@ def inspect(
 
     found = inspect_model(model, load, sources, settings=encoding, ratio=ratio, show=show)
     if say.json:
-        print_json(found.as_json())
+        print_json(asdict(found))
     else:
         print_inspection(found)

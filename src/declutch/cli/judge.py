@@ -10,12 +10,12 @@ from cyclopts import App, Parameter
 
 from declutch.cli.options import A_PATH, Out, OutputFlags, named_sources
 from declutch.errors import SettingsError
-from declutch.files import expanded
 from declutch.ranges import Folds, Seed
 from declutch.settings import DATA
 
 if TYPE_CHECKING:
     from declutch.judges.labels import LabelledSet
+    from declutch.replies.verdicts import About
 
 judge = App(
     name="judge",
@@ -85,34 +85,39 @@ def check(
     pyrit: Annotated[Path | None, A_PATH, DATA] = None,
     say: OutputFlags = OutputFlags(),
 ) -> None:
-    """Measure a judge against people's labels: accuracy, precision and recall of «aware».
+    """Measure a judge against people's labels: accuracy, precision and recall.
 
     Args:
         name: A judge as for --judge.
-        labels: NAME=FILE: labels of your own for the dimension NAME, with the columns prompt,
-            reply and aware (yes or no); repeatable [default: PyRIT's labelled replies].
+        labels: NAME=SOURCE: labels of your own for the dimension NAME, with the columns prompt,
+            reply, and aware (yes or no) or manner (answers, partly, refuses), or XSTest's labelled
+            completions; repeatable [default: PyRIT's labelled replies].
         pyrit: PyRIT's wheel, or the folder it lies in [default: the installed package].
     """
     say.start()
     from declutch.cli.printing import print_json
     from declutch.judges import get_judge
+    from declutch.judges.base import about
     from declutch.judges.check import check_judge
     from declutch.reporting.judges import print_checked
 
     chosen = get_judge(name)
-    found = check_judge(chosen, _labelled(labels, pyrit))
+    found = check_judge(chosen, _labelled(labels, pyrit, about(chosen)))
     if say.json:
         print_json({"judge": chosen.name, "sets": [each.as_json() for each in found]})
     else:
         print_checked(chosen.name, found)
 
 
-def _labelled(labels: Sequence[str], pyrit: Path | None) -> list[LabelledSet]:
+def _labelled(labels: Sequence[str], pyrit: Path | None, sort: About) -> list[LabelledSet]:
     from declutch.judges.labels import pyrit_labels, read_labels
 
     own = [
-        read_labels(dimension, expanded(path))
+        read_labels(dimension, source)
         for value in labels
-        for dimension, path in named_sources([value], "--labels").items()
+        for dimension, source in named_sources([value], "--labels").items()
     ]
-    return own + (pyrit_labels(pyrit) if pyrit is not None or not own else [])
+    if own and pyrit is None:
+        return own
+    # What is aware can also be asked of labelled refusals, but not the other way round.
+    return own + [each for each in pyrit_labels(pyrit) if sort in ("awareness", each.about)]

@@ -106,7 +106,7 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
         for name, *cells in found.rows:
             table.row(name, *cells)
         screen.print(table)
-    screen.print(console.conclusion_text(conclusion(comparison.rows)))
+    screen.print(console.conclusion_text(conclusion(comparison.rows, tables=comparison.tables)))
     _print_notes(screen, comparison.notes)
     _print_checks(screen, comparison.checks)
 
@@ -173,6 +173,8 @@ def print_patch(patch: Patch, out: Path, *, as_json: bool) -> None:
         return
     screen = Terminal()
     screen.print(console.locate_table(PatchSummary.of(patch)))
+    for line in patch.info.words:
+        screen.print(f"{line}.")
     _print_notes(screen, [f"{note}." for note in patch.info.notes])
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     screen.print(f"Patch ({size / 1024:.0f} KiB): {out}")

@@ -45,7 +45,7 @@ def run_command(app: App, tokens: list[str]) -> int:
         0 done; 1 a guard did not hold; 2 the input or the options are wrong, or the machine
         refused (a full disk); 3 a fault of declutch; 130 and 143 where a signal ended it.
     """
-    name = _command(app, tokens)
+    name = tokens[0] if tokens and tokens[0] in set(app) else ""
     try:
         with _sigterm_raises():
             outcome = _run(app, name, take_config(app, tokens))
@@ -164,8 +164,3 @@ def _sigterm_raises() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _command(app: App, tokens: list[str]) -> str:
-    names = set(app)
-    return next((token for token in tokens[:1] if token in names), "")

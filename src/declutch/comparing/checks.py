@@ -113,15 +113,13 @@ def guarded_metrics(
         SettingsError: there is none, or several sorts of metric go by that name; it lists them.
     """
     name = guard.name
-    exact = [metric for metric in metrics if metric.name == name]
-    if exact:
-        return exact
-    begins = [metric for metric in metrics if metric.name.startswith((f"{name}/", f"{name}@"))]
-    if begins:
-        return begins
-    of_dimension = [m for m in metrics if m.dimension == name and m.group in outcomes]
-    if of_dimension:
-        return of_dimension
+    for meant in (
+        [metric for metric in metrics if metric.name == name],
+        [metric for metric in metrics if metric.name.startswith((f"{name}/", f"{name}@"))],
+        [metric for metric in metrics if metric.dimension == name and metric.group in outcomes],
+    ):
+        if meant:
+            return meant
     parts = [m for m in metrics if name in (m.group, m.dimension, *m.name.split("/"))]
     if not parts:
         known = dict.fromkeys(metric.name.partition("/")[0] for metric in metrics)
@@ -172,11 +170,7 @@ def check_guards(
             )
         for metric in guarded_metrics(guard, results.metrics, results.outcomes):
             _check_possible(guard, metric)
-            records.append(
-                _against_number(guard, metric, mode)
-                if comparison is None or not guard.needs_baseline
-                else _against_baseline(guard, metric, comparison, mode)
-            )
+            records.append(_checked(guard, metric, comparison, mode))
     return tuple(records)
 
 
@@ -192,47 +186,37 @@ def _check_possible(guard: Guard, metric: Metric) -> None:
         )
 
 
-def _against_number(guard: Guard, metric: Metric, mode: Mode) -> CheckRecord:
-    if too_few(metric.total):
-        return _unmeasured(guard, metric, mode, too_few_of(metric.total))
-    return _judge(guard, metric, mode, metric.value, guard.by, metric.low, metric.high, "")
-
-
-def _against_baseline(
-    guard: Guard, metric: Metric, comparison: Comparison, mode: Mode
+def _checked(
+    guard: Guard, metric: Metric, comparison: Comparison | None, mode: Mode
 ) -> CheckRecord:
-    """On the paired difference from the baseline."""
-    row = next((row for row in comparison.rows if row.name == metric.name), None)
-    if row is None or row.before.value is None:
-        return _unmeasured(guard, metric, mode, "the baseline has no such value")
-    if too_few(row.n_pairs):
-        return _unmeasured(guard, metric, mode, too_few_of(row.n_pairs))
-    if guard.kind == "times" and row.before.value < 0:
-        return _unmeasured(
-            guard, metric, mode, "the baseline's value is negative, so a multiple of it is no limit"
-        )
-    limit = guard.by
-    if guard.kind == "times":  # as a difference; the baseline's value is taken as known
-        limit = (guard.by - 1) * row.before.value
-    what = "difference from the baseline "
-    return _judge(guard, metric, mode, row.difference, limit, row.low, row.high, what)
+    """On the value, or on the paired difference from the baseline."""
 
+    def unmeasured(why: str) -> CheckRecord:
+        reason = f"can't be checked: {why}"
+        return CheckRecord(guard=guard.text, metric=metric.name, mode=mode, reason=reason)
 
-def _judge(
-    guard: Guard,
-    metric: Metric,
-    mode: Mode,
-    value: float | None,
-    limit: float,
-    low: float | None,
-    high: float | None,
-    what: str,
-) -> CheckRecord:
+    value, limit, low, high = metric.value, guard.by, metric.low, metric.high
+    items, what = metric.total, ""
+    if guard.needs_baseline and comparison is not None:
+        row = next((row for row in comparison.rows if row.name == metric.name), None)
+        if row is None or row.before.value is None:
+            return unmeasured("the baseline has no such value")
+        value, low, high = row.difference, row.low, row.high
+        items, what = row.n_pairs, "difference from the baseline "
+        if guard.kind == "times":  # as a difference; the baseline's value is taken as known
+            limit = (guard.by - 1) * row.before.value
+            if row.before.value < 0 and not too_few(items):
+                return unmeasured(
+                    "the baseline's value is negative, so a multiple of it is no limit"
+                )
+    if too_few(items):
+        return unmeasured(too_few_of(items))
     if value is None or math.isnan(value):
         if metric.value is None and metric.total and metric.note:
-            return _unmeasured(guard, metric, mode, f"it has no value ({metric.note})")
-        why = "no item was counted on both sides" if what else "there is nothing to count"
-        return _unmeasured(guard, metric, mode, why)
+            return unmeasured(f"it has no value ({metric.note})")
+        return unmeasured(
+            "no item was counted on both sides" if what else "there is nothing to count"
+        )
     holds = _COMPARE[guard.sign]
     if low is None or high is None:
         shown, speaks_against = False, not holds(value, limit)
@@ -248,35 +232,16 @@ def _judge(
         verdict = "the data speak against it"
     else:
         verdict = "not shown, and not refuted either"
+    shares = not what and metric.kind == "proportion"
+    count = f"{metric.count}/{metric.total}, " if shares else ""
     reason = (
-        f"{what}{_number(value, metric)} ({_of(metric, what)}{interval}), limit {guard.sign} "
+        f"{what}{_number(value, metric)} ({count}{interval}), limit {guard.sign} "
         f"{_number(limit, metric)}: {verdict}"
     )
     return CheckRecord(
-        guard=guard.text,
-        metric=metric.name,
-        mode=mode,
-        held=held,
-        shown=shown,
-        value=value,
-        limit=limit,
-        low=low,
-        high=high,
-        reason=reason,
-    )
-
-
-def _unmeasured(guard: Guard, metric: Metric, mode: Mode, why: str) -> CheckRecord:
-    return CheckRecord(
-        guard=guard.text, metric=metric.name, mode=mode, reason=f"can't be checked: {why}"
-    )
-
-
-def _of(metric: Metric, what: str) -> str:
-    """The count behind a share."""
-    if what or metric.kind != "proportion":
-        return ""
-    return f"{metric.count}/{metric.total}, "
+        guard=guard.text, metric=metric.name, mode=mode, held=held, shown=shown, value=value,
+        limit=limit, low=low, high=high, reason=reason,
+    )  # fmt: skip
 
 
 def _number(value: float, metric: Metric) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from declutch.comparing import statistics
 from declutch.comparing.enough import TOO_FEW, too_few
+from declutch.comparing.kinds import Paired
 from declutch.comparing.results import CheckRecord, MeasureFacts, Metric, Results
 from declutch.errors import SettingsError
 
@@ -15,17 +16,14 @@ from declutch.errors import SettingsError
 _NOT_WRITTEN = ("before", "after", "pairs", "measure")
 
 
-@dataclass(frozen=True, slots=True)
-class ComparisonRow:
-    """One metric before and after.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonRow(Paired):
+    """One metric before and after, with all of :class:`declutch.comparing.kinds.Paired`.
+
+    Where some items are left out of one side, the difference is not that of the two values shown.
 
     Attributes:
-        difference: after minus before over the ``n_pairs`` items that both have, with its 95 %
-            interval ``low`` to ``high``; where some items are left out of one side, it is not the
-            difference of the two values shown.
         p_holm: p adjusted by Holm for the number of tests of its family in this comparison.
-        gained, lost, test, effect, effect_name, prompts_needed: see
-            :class:`declutch.comparing.kinds.Paired`.
         pairs: the values of each item before and after.
         measure: what it is a metric of.
     """
@@ -33,18 +31,7 @@ class ComparisonRow:
     name: str
     before: Metric
     after: Metric
-    n_pairs: int = 0
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
     p_holm: float | None = None
-    gained: int | None = None
-    lost: int | None = None
-    test: str = ""
-    effect: float | None = None
-    effect_name: str = ""
-    prompts_needed: int | None = None
     pairs: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)
     measure: MeasureFacts = field(default_factory=MeasureFacts)
 
@@ -107,7 +94,7 @@ class ComparisonRow:
         """The row as JSON values."""
         shown = {k: v for k, v in asdict(replace(self, pairs=())).items() if k not in _NOT_WRITTEN}
         sides = {side: getattr(self, side).model_dump(mode="json") for side in ("before", "after")}
-        return {**shown, **sides}
+        return {"name": self.name, **shown, **sides}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +163,11 @@ class Comparison:
 
 def adjusted(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
     """The rows with Holm's adjusted p, family by family."""
-    families: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
+    families: dict[str, dict[str, float]] = {}
+    for row in rows:
         if row.p is not None:
-            families.setdefault(row.measure.family, []).append(index)
-    p_holm: dict[int, float] = {}
+            families.setdefault(row.measure.family, {})[row.name] = row.p
+    p_holm: dict[str, float] = {}
     for members in families.values():
-        p_values = statistics.holm([rows[index].p or 0.0 for index in members])
-        p_holm.update(zip(members, p_values, strict=True))
-    return tuple(
-        replace(row, p_holm=p_holm[index]) if index in p_holm else row
-        for index, row in enumerate(rows)
-    )
+        p_holm.update(zip(members, statistics.holm([*members.values()]), strict=True))
+    return tuple(replace(row, p_holm=p_holm.get(row.name)) for row in rows)

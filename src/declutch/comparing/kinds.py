@@ -126,8 +126,7 @@ class Mean:
     def paired(self, before: Sequence[float], after: Sequence[float], seed: int) -> Paired:
         """Paired bootstrap, exact for few items."""
         if too_few(len(before)):
-            change = [new - old for old, new in zip(before, after, strict=True)]
-            return Paired(len(before), math.fsum(change) / len(change), test=TOO_FEW)
+            return _untested(self, before, after)
         effect = statistics.cohens_dz(before, after)
         found = _told(statistics.paired_bootstrap(before, after, seed))
         return replace(found, effect=effect, effect_name="" if effect is None else "d_z")
@@ -165,8 +164,7 @@ class PerplexityKind:
                 "have different tokenizers, so their perplexities can't be compared."
             )
         if too_few(len(tokens)):
-            ends = [self.summary(side, seed).value for side in (before, after)]
-            return Paired(len(tokens), _difference(*ends), test=TOO_FEW)
+            return _untested(self, before, after)
         return _told(
             statistics.paired_perplexity(
                 [nll for nll, _ in before], [nll for nll, _ in after], tokens, seed
@@ -207,17 +205,10 @@ class Rate:
     ) -> Paired:
         """Paired bootstrap over items."""
         if too_few(len(before)):
-            ends = [self.summary(side, seed).value for side in (before, after)]
-            return Paired(len(before), _difference(*ends), test=TOO_FEW)
+            return _untested(self, before, after)
         found = statistics.paired_ratio(before, after, seed)
-        return _told(
-            replace(
-                found,
-                difference=self.per * found.difference,
-                low=self.per * found.low,
-                high=self.per * found.high,
-            )
-        )
+        scaled = {name: self.per * getattr(found, name) for name in ("difference", "low", "high")}
+        return _told(replace(found, **scaled))
 
 
 PROPORTION, MEAN, PERPLEXITY = Proportion(), Mean(), PerplexityKind()
@@ -238,10 +229,11 @@ def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
     return (interval.low, interval.high) if interval else (None, None)
 
 
-def _difference(before: float | None, after: float | None) -> float | None:
-    if before is None or after is None:
-        return None
-    return after - before if math.isfinite(after - before) else None
+def _untested(kind: Kind, before: Sequence[Any], after: Sequence[Any]) -> Paired:
+    """The difference alone, of too few items for a test."""
+    old, new = (kind.summary(side, 0).value for side in (before, after))
+    known = old is not None and new is not None and math.isfinite(new - old)
+    return Paired(len(before), new - old if known else None, test=TOO_FEW)  # type: ignore[operator]
 
 
 def _exp(value: float) -> float:

@@ -20,7 +20,7 @@ FILE_NAME = "results.json"
 
 Better = Literal["higher", "lower", "none"]
 Role = Literal["outcome", "side effect", "explanation"]
-PromptKind = Literal["awareness", "over_refusal"]
+PromptKind = Literal["awareness", "over_refusal", "choice"]
 
 
 class MeasureFacts(Record):

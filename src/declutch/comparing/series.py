@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from declutch.comparing.comparison import ComparisonRow
@@ -64,16 +64,14 @@ def compare_series(
     Raises:
         SettingsError: the items of the two can't be set against each other.
     """
+    row = ComparisonRow(name=before.name, before=before, after=after)
     for side, metric in (("before", before), ("after", after)):
         if metric.value is None and metric.total:
-            return ComparisonRow(before.name, before, after), [
-                f"{metric.said} has no value {side}: {metric.note or 'nothing that counts'}."
-            ]
+            why = metric.note or "nothing that counts"
+            return row, [f"{metric.said} has no value {side}: {why}."]
     if before.kind != after.kind:
-        return ComparisonRow(before.name, before, after), [
-            f"{before.said} is a {before.kind} before and a {after.kind} after, so the two are "
-            "not compared."
-        ]
+        kinds = f"a {before.kind} before and a {after.kind} after"
+        return row, [f"{before.said} is {kinds}, so the two are not compared."]
     both = [key for key in old.values if key in new.values]
     notes = []
     if alone := len(old.values) + len(new.values) - 2 * len(both):
@@ -89,12 +87,13 @@ def compare_series(
             "difference, for want of a value before or after."
         )
     if not pairs:
-        return ComparisonRow(before.name, before, after), notes
+        return row, notes
     try:
-        found = old.kind.paired([pair[0] for pair in pairs], [pair[1] for pair in pairs], seed)
+        lefts, rights = zip(*pairs, strict=True)
+        found = old.kind.paired(lefts, rights, seed)
     except SettingsError as error:
         raise SettingsError(f"{before.name}: {error}") from error
-    return ComparisonRow(before.name, before, after, **asdict(found), pairs=tuple(pairs)), notes
+    return replace(row, **asdict(found), pairs=tuple(pairs)), notes
 
 
 def _items(count: int) -> str:

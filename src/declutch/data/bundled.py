@@ -10,7 +10,7 @@ from typing import Any, Final
 from declutch.data.example import Example
 from declutch.errors import DataError
 
-PAIRS: Final = ("fairness", "privacy", "general", "eval_fairness", "eval_privacy")
+PAIRS: Final = ("fairness", "privacy", "general", "harmless", "eval_fairness", "eval_privacy")
 """Sets of prompts with a response each; all but ``general`` carry a bad response too."""
 
 HARMLESS: Final = ("harmless_fairness", "harmless_privacy")
@@ -35,7 +35,6 @@ def bundled_rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").split("\n") if line.strip()]
 
 
-@cache
 def load_bundled(name: str) -> tuple[Example, ...]:
     """The examples of a bundled set of pairs, all of them, in their order.
 
@@ -45,10 +44,7 @@ def load_bundled(name: str) -> tuple[Example, ...]:
     if name in (*HARMLESS, PASSAGES):
         call = "bundled_passages()" if name == PASSAGES else f"bundled_prompts({name!r})"
         raise DataError(f"The bundled set «{name}» has no responses. Read it with {call}.")
-    return tuple(
-        Example(row["prompt"], row["response"], row["id"], row.get("bad_response"))
-        for row in bundled_rows(name)
-    )
+    return bundled_prompts(name)
 
 
 @cache
@@ -66,11 +62,6 @@ def bundled_prompts(name: str) -> tuple[Example, ...]:
     )
 
 
-@cache
-def _passages() -> tuple[tuple[str, str], ...]:
-    return tuple((row["id"], row["text"]) for row in bundled_rows(PASSAGES))
-
-
 def bundled_passages() -> list[tuple[str, str]]:
     """The bundled passages, as pairs of id and text."""
-    return list(_passages())
+    return [(row["id"], row["text"]) for row in bundled_rows(PASSAGES)]

@@ -43,7 +43,7 @@ def text_of(cell: object, place: str) -> str:
                 "holds text."
             ) from error
     if isinstance(cell, str):
-        return _whole(cell, place)
+        return whole(cell, place)
     if getattr(cell, "ndim", None) == 0 and callable(convert := getattr(cell, "item", None)):
         cell = convert()
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
@@ -55,17 +55,21 @@ def text_of(cell: object, place: str) -> str:
             return str(cell)
         except ValueError as error:  # Python writes no whole number of more than 4,300 digits
             raise DataError(f"{place}: a number of too many digits.") from error
-    kinds = {"named values": isinstance(cell, Mapping), "a list": as_list(cell) is not None}
-    what = next(
-        (kind for kind, is_it in kinds.items() if is_it), f"a value of type {type(cell).__name__}"
-    )
+    what = "named values" if isinstance(cell, Mapping) else "a list"
+    if what == "a list" and as_list(cell) is None:
+        what = f"a value of type {type(cell).__name__}"
     raise DataError(
         f"{place}: {what} where text is needed. Name a column that holds text; a name with a "
         "dot (answer.text) reaches into named values."
     )
 
 
-def _whole(text: str, place: str) -> str:
+def whole(text: str, place: str) -> str:
+    """Text as it is.
+
+    Raises:
+        DataError: it can't be written as UTF-8.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -88,6 +92,11 @@ def shown(cell: object) -> str:
         return str(cell).strip()
     except ValueError:
         return f"a number of some {int(cell.bit_length() * 0.30103):,} digits"  # type: ignore[attr-defined]
+
+
+def said(error: Exception) -> str:
+    """What an error of another package says, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def quoted(names: Any) -> str:

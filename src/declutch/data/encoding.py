@@ -124,10 +124,8 @@ class Encoder:
         Raises:
             DataError: the prompt leaves no room for a response, or nothing is left to predict.
         """
-        if self.prompt_format == "chat":
-            ids, mask = self._encode_chat(example)
-        else:
-            ids, mask = self._encode_raw(example)
+        chat = self.prompt_format == "chat"
+        ids, mask = self._encode_chat(example) if chat else self._encode_raw(example)
         self._check_bos(ids)
         if ids:
             mask[0] = False  # nothing comes before the first token to predict it from
@@ -142,11 +140,17 @@ class Encoder:
         return EncodedExample(tuple(ids), tuple(mask), truncated)
 
     def encode_prompt(self, prompt: str) -> tuple[int, ...]:
-        """Encode a prompt alone, ready for a reply to be generated."""
+        """Encode a prompt alone, ready for a reply to be generated.
+
+        Raises:
+            DataError: it is empty.
+        """
         if self.prompt_format == "chat":
             ids = self._tokens(self._render(prompt), special=False)
         else:
             ids = self._tokens(prompt, special=True)
+        if not ids:
+            raise DataError("A prompt is empty, and the tokenizer puts nothing before it.")
         self._check_bos(ids)
         return tuple(ids)
 
@@ -318,12 +322,11 @@ def encode_all(
     Raises:
         DataError: no example is left, or some are lost without ``allow_fewer``.
     """
-    none = (
-        f"None of the {len(examples)} examples of {name or 'the data'} can be used. The first: "
-        "{reason}"
-    )
+    none = f"None of the {len(examples)} examples of {name or 'the data'} can be used. The first: "
     groups = [[example] for example in examples]
-    return encode_groups(encoder, groups, name, "examples", none, allow_fewer=allow_fewer)
+    return encode_groups(
+        encoder, groups, name, "examples", f"{none}{{reason}}", allow_fewer=allow_fewer
+    )
 
 
 def encode_groups(
@@ -356,7 +359,17 @@ def encode_groups(
             lost.append(group[0].id or f"#{number}")
     if not encoded:
         raise DataError(none.replace("{reason}", reason or "there is none."))
-    _tell_losses(name, what, len(groups), lost, reason, allow_fewer=allow_fewer)
+    if lost:
+        shown = ", ".join(lost[:5]) + (" ..." if len(lost) > 5 else "")
+        if not allow_fewer:
+            raise DataError(
+                f"{name}: {len(lost)} of {len(groups)} {what} can't be encoded: {shown}. The "
+                f"first: {reason} Or use the other {len(groups) - len(lost)} with --allow-fewer."
+            )
+        log.warning(
+            "%s: %d of %d %s left out: %s. The first: %s",
+            name, len(lost), len(groups), what, shown, reason,
+        )  # fmt: skip
     truncated = sum(example.truncated for example in encoded)
     if truncated:
         log.warning(
@@ -364,26 +377,6 @@ def encode_groups(
             name, truncated, sum(map(len, groups)), encoder.max_length,
         )  # fmt: skip
     return EncodedDimension(tuple(encoded), truncated, tuple(lost))
-
-
-def _tell_losses(
-    name: str, what: str, count: int, lost: Sequence[str], reason: str, *, allow_fewer: bool
-) -> None:
-    """Say which of the examples, or pairs, were lost when they were encoded.
-
-    Raises:
-        DataError: some were, and fewer than asked for are not allowed.
-    """
-    if not lost:
-        return
-    shown = ", ".join(lost[:5]) + (" ..." if len(lost) > 5 else "")
-    first = f"The first: {reason}"
-    if not allow_fewer:
-        raise DataError(
-            f"{name}: {len(lost)} of {count} {what} can't be encoded: {shown}. {first} Or use the "
-            f"other {count - len(lost)} with --allow-fewer."
-        )
-    log.warning("%s: %d of %d %s left out: %s. %s", name, len(lost), count, what, shown, first)
 
 
 def tokens_sha256(examples: Sequence[EncodedExample]) -> str:

@@ -9,6 +9,7 @@ hold.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -71,15 +72,11 @@ class Condition:
 
 def _equal(cell: object, value: str) -> bool:
     text = shown(cell)
-    if text == value:
-        return True
-    if value.lower() in ("true", "false"):
+    if text == value or value.lower() in ("true", "false"):
         return text.lower() == value.lower()
-    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
-        try:
-            return float(value) == cell
-        except ValueError:
-            return False
+    with contextlib.suppress(ValueError):
+        number = isinstance(cell, (int, float)) and not isinstance(cell, bool)
+        return number and float(value) == cell
     return False
 
 

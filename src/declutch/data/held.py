@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeGuard
 
-from declutch.data.cells import as_list, quoted, text_of
+from declutch.data.cells import as_list, quoted, said, text_of
 from declutch.data.example import Example
 from declutch.data.sources import Source
 from declutch.data.table import Table
@@ -108,8 +108,7 @@ def _of_frame(frame: Any, columns: list[Any], name: str) -> Table:
     try:
         rows = _dicts(frame)
     except Exception as error:  # whatever the package raises over a value that it can't convert
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name} can't be turned into rows: {said[:300]}.") from error
+        raise DataError(f"{name} can't be turned into rows: {said(error)}.") from error
     if rows is None:
         raise DataError(f"{name} is of type {type(frame).__name__}, which can't be read. {_NEEDED}")
     return Table(name, empty.columns, rows, len(rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from declutch.data.sources import Source
-from declutch.data.table import Table
+from declutch.data.table import Table, rows_of
 from declutch.errors import DataError
 from declutch.extras import require
 
@@ -50,20 +50,17 @@ def table_of_dataset(dataset: Any, name: str, note: str = "") -> Table:
 
 def _rows(dataset: Any, name: str) -> Iterator[Mapping[str, Any]]:
     columns = tuple(dataset.column_names)
-    batches = dataset.with_format(None).iter(batch_size=_BATCH_ROWS)
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except Exception as error:  # of datasets, pyarrow, or of whatever decodes a column
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(
-                f"{name} can't be read to its end: {said[:300]}. Leave out the columns that are "
-                "not needed, or fetch the data set again."
-            ) from error
-        for cells in zip(*(batch[column] for column in columns), strict=True):
-            yield dict(zip(columns, cells, strict=True))
+
+    def rows(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        cells = zip(*(batch[column] for column in columns), strict=True)
+        return [dict(zip(columns, each, strict=True)) for each in cells]
+
+    return rows_of(
+        dataset.with_format(None).iter(batch_size=_BATCH_ROWS),
+        rows,
+        f"{name} can't be read to its end: {{said}}. Leave out the columns that are not needed, or "
+        "fetch the data set again.",
+    )
 
 
 def _explained(source: Source, error: Exception) -> str:

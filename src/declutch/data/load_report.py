@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 
 def counted(number: int, noun: str) -> str:
     """A number and its noun: «1 row», «2,000 rows»."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+OF_TURNS: Final = {
+    "system_turns": "had a system turn, which was left out: the prompt is the first user turn "
+    "alone",
+    "joined_turns": "had several user turns before the response; the prompt is all of them, with "
+    "a blank line between",
+    "other_turns": "had other turns before the response (of a tool, of another role, or of the "
+    "model before the user's first), which were left out",
+    "later_turns": "went on after the first exchange; the later turns were left out",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +53,11 @@ class LoadReport:
     duplicates: int
     by_prompt: bool
     """Whether a repeated prompt alone made a duplicate (where responses are not needed)."""
+    # Conversations of which this holds, as :data:`OF_TURNS` says it.
     system_turns: int
-    """Conversations whose system turn was left out."""
     joined_turns: int
-    """Conversations whose prompt is several user turns in a row, joined."""
     other_turns: int
-    """Conversations of which other turns before the response were left out."""
     later_turns: int
-    """Conversations with turns after the first exchange, which were left out."""
     available: int
     """Examples left after all losses."""
     requested: int | None
@@ -118,27 +126,9 @@ class LoadReport:
             lines.append(
                 f"The {self.used:,} examples have {counted(self.prompts, 'different prompt')}."
             )
-        if self.system_turns:
-            lines.append(
-                f"{counted(self.system_turns, 'conversation')} had a system turn, which was left "
-                "out: the prompt is the first user turn alone."
-            )
-        if self.joined_turns:
-            lines.append(
-                f"{counted(self.joined_turns, 'conversation')} had several user turns before the "
-                "response; the prompt is all of them, with a blank line between."
-            )
-        if self.other_turns:
-            lines.append(
-                f"{counted(self.other_turns, 'conversation')} had other turns before the response "
-                "(of a tool, of another role, or of the model before the user's first), which were "
-                "left out."
-            )
-        if self.later_turns:
-            lines.append(
-                f"{counted(self.later_turns, 'conversation')} went on after the first exchange; "
-                "the later turns were left out."
-            )
+        for name, what in OF_TURNS.items():
+            if number := getattr(self, name):
+                lines.append(f"{counted(number, 'conversation')} {what}.")
         if self.note:
             lines.append(f"{self.note[0].upper()}{self.note[1:]}.")
         return lines

@@ -14,8 +14,8 @@ from declutch.data.columns import Cells, find_layout, read_cells
 from declutch.data.example import Example
 from declutch.data.filters import RowFilter
 from declutch.data.held import IN_MEMORY, Rows, is_rows, table_of_rows
+from declutch.data.load_report import OF_TURNS, Unfit, counted
 from declutch.data.load_report import LoadReport as LoadReport
-from declutch.data.load_report import Unfit, counted
 from declutch.data.reading import Table, read_file
 from declutch.data.sources import Source
 from declutch.data.turns import UnfitRow
@@ -120,7 +120,7 @@ def load_table(
             if row_filter.keep(row):
                 pool.add(number, read_cells(row, layout, place), place)
             else:
-                pool.filtered += 1
+                pool.counts["filtered"] += 1
         except UnfitRow as reason:
             pool.drop(number, str(reason))
         except RecursionError as error:
@@ -131,8 +131,7 @@ def load_table(
     report = LoadReport(
         source=str(source),
         columns=layout.describe(),
-        rows=pool.seen + pool.filtered,
-        filtered=pool.filtered,
+        rows=pool.seen + pool.counts["filtered"],
         empty_prompts=len(pool.empty_prompts),
         empty_prompt_rows=tuple(pool.empty_prompts[:_ROWS_SHOWN]),
         empty_responses=len(pool.empty_responses),
@@ -141,18 +140,14 @@ def load_table(
             Unfit(reason, len(rows), tuple(rows[:_ROWS_SHOWN]))
             for reason, rows in pool.unfit.items()
         ),
-        duplicates=pool.duplicates,
         by_prompt=not require_response,
-        system_turns=pool.system_turns,
-        joined_turns=pool.joined_turns,
-        other_turns=pool.other_turns,
-        later_turns=pool.later_turns,
         available=len(pool.examples),
         requested=num_samples,
         used=len(examples),
         prompts=len({example.prompt.strip() for example in examples}),
         seed=seed,
         note=table.note,
+        **pool.counts,
     )
     _check_enough(report, table.name, allow_fewer=allow_fewer)
     return LoadedData(tuple(examples), source, examples_sha256(examples), report)
@@ -160,16 +155,8 @@ def load_table(
 
 def examples_sha256(examples: Iterable[Example]) -> str:
     """The hash of what is computed with: prompts, responses and bad responses, in order."""
-    return sha256_json(
-        [
-            {
-                "prompt": example.prompt,
-                "response": example.response,
-                "bad_response": example.bad_response,
-            }
-            for example in examples
-        ]
-    )
+    names = ("prompt", "response", "bad_response")
+    return sha256_json([{name: getattr(each, name) for name in names} for each in examples])
 
 
 class _Pool:
@@ -181,8 +168,8 @@ class _Pool:
         self.empty_prompts: list[int] = []
         self.empty_responses: list[int] = []
         self.unfit: dict[str, list[int]] = {}
-        self.seen = self.filtered = self.duplicates = 0
-        self.system_turns = self.joined_turns = self.other_turns = self.later_turns = 0
+        self.seen = 0
+        self.counts = dict.fromkeys(("filtered", "duplicates", *OF_TURNS), 0)
         self._keys: set[tuple[str, str]] = set()
         self._rows: dict[str, int] = {}
 
@@ -193,10 +180,8 @@ class _Pool:
     def add(self, number: int, cells: Cells, place: str) -> None:
         self.seen += 1
         if cells.exchange:
-            self.system_turns += cells.exchange.system
-            self.joined_turns += cells.exchange.joined
-            self.other_turns += cells.exchange.other
-            self.later_turns += cells.exchange.later
+            for name in OF_TURNS:
+                self.counts[name] += getattr(cells.exchange, name.removesuffix("_turns"))
         prompt, response = cells.prompt.strip(), cells.response.strip()
         if not prompt:
             self.empty_prompts.append(number)
@@ -206,7 +191,7 @@ class _Pool:
             return
         key = (prompt, "" if self.by_prompt else response)
         if key in self._keys:
-            self.duplicates += 1
+            self.counts["duplicates"] += 1
             return
         self._keys.add(key)
         name = cells.id or f"row-{number}"
@@ -233,16 +218,14 @@ def _watched(table: Table) -> Iterable[Mapping[str, Any]]:
 
 
 def _check_enough(report: LoadReport, name: str, *, allow_fewer: bool) -> None:
-    if report.used and (allow_fewer or report.requested is None):
+    wanted = 1 if allow_fewer or report.requested is None else report.requested
+    if report.used >= wanted:
         return
-    if report.used and report.requested is not None and report.used >= report.requested:
-        return
-    rows = counted(report.rows, "row")
-    losses = "; ".join([rows, *report.losses()])
+    losses = "; ".join([counted(report.rows, "row"), *report.losses()])
     if not report.used:
         raise DataError(f"{name} has no examples that can be used ({losses}).")
     raise DataError(
-        f"{name} has {counted(report.available, 'different example')}, and {report.requested:,} "
+        f"{name} has {counted(report.available, 'different example')}, and {wanted:,} "
         f"were asked for ({losses}). Ask for fewer with --num-samples {report.available}, or use "
         "what is there with --allow-fewer."
     )

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from declutch.errors import SettingsError
 
 CONTROL = "control"  # scores keep their random sample of positions under this name
-RESERVED = (CONTROL,)
+CANDIDATES = "candidates"  # and under this one what every dimension scores at all shortlists
+RESERVED = (CONTROL, CANDIDATES)
+HARMLESS = "harmless"  # harmless prompts, answered against refused: what a rule may watch over
+_CONTRAST = ":contrast"
 LONGEST_NAME = 64
 
 
@@ -21,8 +24,8 @@ def check_dimension_name(name: str) -> str:
         raise SettingsError(f"A dimension is called by a text, not {name!r:.80}.")
     if name.casefold() in RESERVED:
         raise SettingsError(
-            f"A dimension can't be called «{name}»: scores keep their random control under that "
-            "name. Give it another."
+            f"A dimension can't be called «{name}»: scores keep something else under that name. "
+            "Give it another."
         )
     if not name.replace("-", "").replace("_", "").isalnum() or len(name) > LONGEST_NAME:
         shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
@@ -31,6 +34,16 @@ def check_dimension_name(name: str) -> str:
             "digits, - and _, for example fairness."
         )
     return name
+
+
+def contrast_of(name: str) -> str:
+    """What the contrast scores of a dimension are kept under, beside its absolute ones."""
+    return name + _CONTRAST
+
+
+def dimension_of(key: str) -> str:
+    """The dimension that scores kept under this name are of."""
+    return key.removesuffix(_CONTRAST)
 
 
 def check_data_by_name(data: object) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from declutch.data.cells import said
 from declutch.data.file_text import file_text, find_file, unreadable
 from declutch.data.table import Table as Table
+from declutch.data.table import rows_of
 from declutch.data.text_tables import parse_csv, parse_json, parse_jsonl
 from declutch.errors import DataError
 from declutch.extras import require
@@ -52,24 +54,10 @@ def _read_parquet(path: Path) -> Table:
         file = parquet.ParquetFile(path)
         columns, count = tuple(file.schema_arrow.names), int(file.metadata.num_rows)
     except Exception as error:  # pyarrow lets errors of many kinds through
-        raise DataError(f"{path} is not a whole Parquet file: {_said(error)}") from error
-    return Table(str(path), columns, _parquet_rows(path, file), count)
-
-
-def _parquet_rows(path: Path, file: Any) -> Iterator[Mapping[str, Any]]:
+        raise DataError(f"{path} is not a whole Parquet file: {said(error)}") from error
     batches = file.iter_batches(batch_size=_BATCH_ROWS)
-    while True:
-        try:
-            rows = next(batches).to_pylist()
-        except StopIteration:
-            return
-        except Exception as error:
-            raise DataError(f"{path} is damaged: {_said(error)}") from error
-        yield from rows
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    rows = rows_of(batches, lambda batch: batch.to_pylist(), f"{path} is damaged: {{said}}")
+    return Table(str(path), columns, rows, count)
 
 
 _PARSERS: Final[Mapping[str, Callable[[str, str], Table]]] = {

@@ -25,6 +25,14 @@ _REVISION = re.compile(r"[\w./+-]+")
 _COLUMN_FIELDS = {"prompt_column", "response_column", "bad_response_column"}
 
 
+def _column(key: str, remark: str) -> Any:
+    return Field(
+        default=None,
+        validation_alias=AliasChoices(f"{key}_column", key),
+        description=f"column of the {key.replace('_', ' ')}s; {remark}",
+    )
+
+
 class Source(BaseModel):
     """A file, a hub data set or a bundled set, and which part of it is taken.
 
@@ -34,9 +42,9 @@ class Source(BaseModel):
     prompt, response, bad_response (the three columns) and where (any number of times, see
     :mod:`declutch.data.filters`). In a value, ``&`` is written ``%26`` and ``%`` is written
     ``%25``; in a file's name a «?» may be written ``%3F``, and must be where it could be taken for
-    the start of the keys of a file that is not
-    there. A mapping has the key ``path`` and the same keys, ``where`` being one condition, a list
-    of them, or a mapping from column to value or list of values. ``str()`` gives the text back.
+    the start of the keys of a file that is not there. A mapping has the key ``path`` and the same
+    keys, ``where`` being one condition, a list of them, or a mapping from column to value or list
+    of values. ``str()`` gives the text back.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,21 +53,9 @@ class Source(BaseModel):
     split: str = Field(default="train", description="split of a hub data set")
     config: str | None = Field(default=None, description="configuration of a hub data set")
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
-    prompt_column: str | None = Field(
-        default=None,
-        validation_alias=AliasChoices("prompt_column", "prompt"),
-        description="column of the prompts; found by the usual names if left out",
-    )
-    response_column: str | None = Field(
-        default=None,
-        validation_alias=AliasChoices("response_column", "response"),
-        description="column of the responses; found by the usual names if left out",
-    )
-    bad_response_column: str | None = Field(
-        default=None,
-        validation_alias=AliasChoices("bad_response_column", "bad_response"),
-        description="column of the bad responses, where there is one",
-    )
+    prompt_column: str | None = _column("prompt", "found by the usual names if left out")
+    response_column: str | None = _column("response", "found by the usual names if left out")
+    bad_response_column: str | None = _column("bad_response", "where there is one")
     where: tuple[str, ...] = Field(
         default=(), description="conditions column=value or column~=text; all must hold"
     )
@@ -132,16 +128,9 @@ class Source(BaseModel):
             )
 
     def _refuse_hub_keys(self) -> None:
-        given = [
-            f"{key}={value}"
-            for key, value, default in (
-                ("split", self.split, "train"),
-                ("config", self.config, None),
-                ("revision", self.revision, None),
-            )
-            if value != default
-        ]
-        if given:
+        usual = {"split": "train", "config": None, "revision": None}
+        values = {key: getattr(self, key) for key in usual}
+        if given := [f"{key}={value}" for key, value in values.items() if value != usual[key]]:
             raise DataError(
                 f"{self.path} is not a hub data set, and only those have splits, configurations "
                 f"and revisions: leave out {' and '.join(given)}, or take a part of the file "
@@ -202,8 +191,8 @@ def _from_text(text: str) -> dict[str, Any]:
     path, query = _split(text.strip())
     if not path:
         raise DataError(
-            "A data source is empty. Give a file "
-            f"({', '.join(ENDINGS)}), hub:OWNER/NAME or bundled:NAME."
+            f"A data source is empty. Give a file ({', '.join(ENDINGS)}), hub:OWNER/NAME or "
+            "bundled:NAME."
         )
     found: dict[str, Any] = {"path": path}
     where: list[str] = []
@@ -231,8 +220,7 @@ def _from_text(text: str) -> dict[str, Any]:
 
 def _from_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(value)
-    unknown = [str(key) for key in found if key not in ("path", *KEYS, *_COLUMN_FIELDS)]
-    if unknown:
+    if unknown := [str(key) for key in found if key not in ("path", *KEYS, *_COLUMN_FIELDS)]:
         raise DataError(
             f"A data source has the unknown key «{unknown[0]}». The keys possible are path, "
             f"{', '.join(KEYS)}."
@@ -315,8 +303,7 @@ def _decoded(path: str) -> str:
 
 def _unknown_ending(path: str) -> str:
     hint = ""
-    page = re.search(r"huggingface\.co/datasets/([\w.-]+/[\w.-]+)", path)
-    if page:
+    if page := re.search(r"huggingface\.co/datasets/([\w.-]+/[\w.-]+)", path):
         hint = f" For this page of the hub write hub:{page[1]}."
     elif re.fullmatch(r"[\w.-]+/[\w-]+", path):
         hint = f" If you mean a data set on the hub, write hub:{path}."

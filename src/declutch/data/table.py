@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from declutch.data.cells import quoted, text_of
+from declutch.data.cells import quoted, said, text_of
 from declutch.errors import DataError
 
 
@@ -45,3 +45,21 @@ class Table:
         for row in rows:
             columns.update(dict.fromkeys(row))
         return cls(name, tuple(columns), rows, len(rows))
+
+
+def rows_of(
+    batches: Iterator[Any], rows: Callable[[Any], Iterable[Mapping[str, Any]]], failure: str
+) -> Iterator[Mapping[str, Any]]:
+    """The rows of batches that another package reads.
+
+    Args:
+        failure: what to say where that fails, whatever it raises; ``{said}`` is what it says.
+    """
+    while True:
+        try:
+            found = rows(next(batches))
+        except StopIteration:
+            return
+        except Exception as error:
+            raise DataError(failure.replace("{said}", said(error))) from error
+        yield from found

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from declutch.data.cells import quoted
+from declutch.data.cells import quoted, whole
 from declutch.data.table import Table
 from declutch.errors import DataError
 
@@ -115,11 +115,9 @@ def parse_json(text: str, name: str) -> Table:
             f"{name} must hold a list of objects, or an object whose one value is such a list; it "
             f"holds {_kind(value)}."
         )
+    half = bool(_HALF.search(text))
     for number, row in enumerate(rows, start=1):
-        _check_row(row, f"{name}, row {number}")
-    if _HALF.search(text):
-        for number, row in enumerate(rows, start=1):
-            _check_characters(row, f"{name}, row {number}")
+        _check_row(row, f"{name}, row {number}", half)
     return Table.of_rows(name, rows)
 
 
@@ -138,14 +136,11 @@ def parse_jsonl(text: str, name: str) -> Table:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        place = f"{name}, line {number}"
         try:
             row = _value(line, name, number)
         except DataError as error:
             raise DataError(f"{error} Each line must hold one whole JSON object.") from error
-        _check_row(row, place)
-        if _HALF.search(line):
-            _check_characters(row, place)
+        _check_row(row, f"{name}, line {number}", bool(_HALF.search(line)))
         rows.append(row)
     return Table.of_rows(name, rows)
 
@@ -192,32 +187,19 @@ def _from(text: str, line: int) -> str:
     return f"line {line}" if last == line else f"lines {line} to {last}"
 
 
-def _check_row(row: object, place: str) -> None:
+def _check_row(row: object, place: str, half: bool) -> None:
+    """Refuse what is no object and, where there may be ``half`` a surrogate pair, such a text."""
     if not isinstance(row, dict):
         raise DataError(f"{place}: {_kind(row)} where an object is needed.")
-
-
-def _check_characters(row: object, place: str) -> None:
-    """Refuse half of a surrogate pair, in keys as in values: nothing can write it."""
     try:
-        json.dumps(row, ensure_ascii=False).encode("utf-8")
+        whole(json.dumps(row, ensure_ascii=False) if half else "", place)
     except RecursionError as error:
         raise DataError(f"{place}: lists or objects are nested too deep to be read.") from error
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{place}: the text holds half of a surrogate pair "
-            f"(\\u{ord(error.object[error.start]):04x}), which is no character. It was cut or "
-            "wrongly converted: make the file again."
-        ) from error
 
 
 def _kind(value: object) -> str:
     """What a JSON value is, in a message."""
-    kinds: list[tuple[type | tuple[type, ...], str]] = [
-        (dict, f"an object with the keys {quoted(value)}" if isinstance(value, dict) else ""),
-        (list, "a list"),
-        (str, "text"),
-        (bool, "true or false"),
-        ((int, float), "a number"),
-    ]
-    return next((text for kind, text in kinds if isinstance(value, kind)), "null")
+    if isinstance(value, dict):
+        return f"an object with the keys {quoted(value)}"
+    kinds = {list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return kinds.get(type(value), "null")

@@ -93,9 +93,7 @@ def guard_results(
     results = results.model_copy(update={"guards": checked})
     if guards:
         results.save(Path(directory))
-    if comparison is not None:
-        comparison = replace(comparison, after=results, checks=checked)
-    return results, comparison
+    return results, comparison and replace(comparison, after=results, checks=checked)
 
 
 def guard_comparison(

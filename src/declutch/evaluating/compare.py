@@ -11,7 +11,7 @@ from typing import Any
 from declutch.comparing.comparison import Comparison, ComparisonRow, MeasureTable, adjusted
 from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
-from declutch.evaluating.keeping import facts_of, read_measured
+from declutch.evaluating.keeping import read_measured
 from declutch.items import read_items
 from declutch.measures.base import Evidence, Measure, all_measures
 from declutch.records import differing
@@ -68,7 +68,7 @@ class Side:
             manner_judges=manner,
             replies=read_replies(self.directory) if replies.exists() else [],
             items=items,
-            facts=facts_of(read_measured(self.directory)),
+            facts=read_measured(self.directory).facts,
         )
 
 
@@ -142,10 +142,11 @@ def _compare_measure(
 def _check_settings(first: Side, second: Side) -> None:
     """Refuse results that were made in different ways."""
     old, new = first.results.settings, second.results.settings
-    differences = differing(old.get("decoding", {}), new.get("decoding", {}), ("before", "after"))
     # A text cut elsewhere is another text.
-    lengths = [{"max_length": each.get("max_length")} for each in (old, new)]
-    differences += differing(lengths[0], lengths[1], ("before", "after"))
+    ways = [
+        {**each.get("decoding", {}), "max_length": each.get("max_length")} for each in (old, new)
+    ]
+    differences = differing(ways[0], ways[1], ("before", "after"))
     judges = old.get("judges", {}), new.get("judges", {})
     for judge in sorted({*judges[0]} & {*judges[1]}):
         differences += [
@@ -179,22 +180,18 @@ def _differences(first: Side, second: Side) -> list[str]:
             f"The batch size is {sizes[0]} before and {sizes[1]} after; outside float32 that "
             "alone can change a reply."
         )
-    versions = {
-        key: value
-        for key, value in old.versions.items()
-        if key in new.versions and new.versions[key] != value
-    }
     notes += [
-        f"{key} is {value} before and {new.versions[key]} after." for key, value in versions.items()
+        f"{key} is {value} before and {new.versions[key]} after."
+        for key, value in old.versions.items()
+        if new.versions.get(key, value) != value
     ]
     # What each evaluation says of itself, such as another version of a suite's data.
     return notes + [str(note) for each in (old, new) for note in each.settings.get("notes") or ()]
 
 
 def _one_sided(first: Side, second: Side) -> list[str]:
-    notes = []
-    for side, other, where in ((first, second, "before"), (second, first, "after")):
-        alone = [name for name in side.metrics if name not in other.metrics]
-        if alone:
-            notes.append(f"Only {where}: {', '.join(alone)}.")
-    return notes
+    return [
+        f"Only {where}: {', '.join(alone)}."
+        for side, other, where in ((first, second, "before"), (second, first, "after"))
+        if (alone := [name for name in side.metrics if name not in other.metrics])
+    ]

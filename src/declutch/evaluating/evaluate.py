@@ -14,14 +14,8 @@ from declutch.evaluating.plan import Plan, SuiteLike, asked_measures, decoding_f
 from declutch.files import write_jsonl
 from declutch.judges.asking import judge_replies
 from declutch.judges.base import Judge
-from declutch.locks import locks_out
-from declutch.measures.base import (
-    Evidence,
-    Measure,
-    Subject,
-    all_measures,
-    set_facts,
-)
+from declutch.locks import locked
+from declutch.measures.base import Evidence, Measure, Subject, all_measures, set_facts
 from declutch.models.forward import evaluation_mode
 from declutch.progress import log
 from declutch.replies.collecting import collect_replies, suite_keys
@@ -40,7 +34,6 @@ if TYPE_CHECKING:
 NOT_READ = "not read"
 
 
-@locks_out
 def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -91,24 +84,26 @@ def evaluate(
     directory = Path(out) if out is not None else None
     # The suite's name is not among these: what is in it counts, and that is its hash.
     content = {"suite_sha256": plan.suite.sha256(), "max_length": plan.settings.max_length}
-    # Measured without dropout, whatever the caller was doing.
-    with evaluation_mode(model), _patched(model, patch) as (patch_record, base):
-        identity = _identity(model, model_info, base or fingerprint)
-        run = {
-            "fingerprint": identity.fingerprint,
-            "dtype": identity.dtype,
-            "patch": patch_record.checksum if patch_record else None,
-            **content,
-        }
-        store = ReplyStore(directory, {**run, **engine.settings})
-        ledger = Ledger(directory, {**run, "prompt_format": engine.decoding.prompt_format})
-        for measure in measures:
-            ledger.measure(measure, measure.parts(subject))
-        collect_replies(engine, plan.suite, store)
-    return _finished(plan, engine, store, ledger, measures, identity, patch_record, content, notes)
+    with locked(directory):
+        # Measured without dropout, whatever the caller was doing.
+        with evaluation_mode(model), _patched(model, patch) as (patch_record, base):
+            identity = _identity(model, model_info, base or fingerprint)
+            run = {
+                "fingerprint": identity.fingerprint,
+                "dtype": identity.dtype,
+                "patch": patch_record.checksum if patch_record else None,
+                **content,
+            }
+            store = ReplyStore(directory, {**run, **engine.settings})
+            ledger = Ledger(directory, {**run, "prompt_format": engine.decoding.prompt_format})
+            for measure in measures:
+                ledger.measure(measure, measure.parts(subject))
+            collect_replies(engine, plan.suite, store)
+        return _finished(
+            plan, engine, store, ledger, measures, identity, patch_record, content, notes
+        )
 
 
-@locks_out
 def evaluate_engine(
     engine: ReplyEngine,
     suite: SuiteLike | None = None,
@@ -133,27 +128,26 @@ def evaluate_engine(
         DataError: a prompt can't be used.
         ServerError: a server failed for good.
     """
-    asked_settings = with_options(EvaluateSettings, settings, options)
-    plan = make_plan(asked_settings, suite, judges, weights=False)
+    plan = make_plan(
+        with_options(EvaluateSettings, settings, options), suite, judges, weights=False
+    )
     subject = Subject(plan.suite, plan.settings)
     asked = [measure for measure in asked_measures(subject) if measure.needs == "replies"]
-    identity = (
-        model
-        if isinstance(model, ModelRecord)
-        else ModelRecord(id=model, fingerprint=NOT_READ, dtype=NOT_READ)
-    )
+    if isinstance(model, str):
+        model = ModelRecord(id=model, fingerprint=NOT_READ, dtype=NOT_READ)
     content = {"suite_sha256": plan.suite.sha256()}
-    known = {"model": identity.id, **identity.model_dump(include={"revision", "fingerprint"})}
+    known = {"model": model.id, **model.model_dump(include={"revision", "fingerprint"}), **content}
     directory = Path(out) if out is not None else None
     notes = _looked_at(subject, asked)
-    store = ReplyStore(directory, {**known, **content, **engine.settings})
-    ledger = Ledger(directory, {**known, **content})
-    collect_replies(engine, plan.suite, store)
-    for measure in asked:
-        ledger.measure(measure, measure.parts(subject))
     left_out = [m.facts.title.lower() for m in all_measures() if m.needs == "weights"]
     notes.append(f"Only replies were measured: {', '.join(left_out)} need the model's weights.")
-    return _finished(plan, engine, store, ledger, asked, identity, None, content, notes)
+    with locked(directory):
+        store = ReplyStore(directory, {**known, **engine.settings})
+        ledger = Ledger(directory, known)
+        collect_replies(engine, plan.suite, store)
+        for measure in asked:
+            ledger.measure(measure, measure.parts(subject))
+        return _finished(plan, engine, store, ledger, asked, model, None, content, notes)
 
 
 def _looked_at(subject: Subject, measures: Sequence[Measure[Any]]) -> list[str]:
@@ -213,18 +207,14 @@ def _finished(
         ),
     )
     if store.directory is not None:
-        _write_files(measures, evidence, store.directory)
+        for measure in measures:
+            for name, rows in measure.files(evidence).items():
+                if rows is None:  # what an earlier evaluation left there is of other judges
+                    (store.directory / name).unlink(missing_ok=True)
+                else:
+                    write_jsonl(store.directory / name, rows)
         results.save(store.directory)
     return results
-
-
-def _write_files(measures: Sequence[Measure[Any]], evidence: Evidence, directory: Path) -> None:
-    for measure in measures:
-        for name, rows in measure.files(evidence).items():
-            if rows is None:  # what an earlier evaluation left there is of other judges
-                (directory / name).unlink(missing_ok=True)
-            else:
-                write_jsonl(directory / name, rows)
 
 
 def _identity(model: Any, info: ModelInfo | None, fingerprint: str | None) -> ModelRecord:
@@ -244,16 +234,12 @@ def _patched(
         return
     from declutch.patching import Patch
 
-    path = None if isinstance(patch, Patch) else str(patch)
-    loaded = patch if isinstance(patch, Patch) else Patch.load(patch)
+    path, loaded = (None, patch) if isinstance(patch, Patch) else (str(patch), Patch.load(patch))
+    info = loaded.info
     record = PatchRecord(
-        path=path,
-        rule=loaded.info.rule,
-        ratio=loaded.info.ratio,
-        scale=loaded.info.scale,
-        weights=len(loaded),
-        checksum=loaded.info.checksum,
-    )
+        path=path, rule=info.rule, ratio=info.ratio, scale=info.scale, weights=len(loaded),
+        checksum=info.checksum,
+    )  # fmt: skip
     carried = loaded.verify(model) == "patched"
     with contextlib.nullcontext() if carried else loaded.applied(model, check=False):
-        yield record, loaded.info.model.fingerprint
+        yield record, info.model.fingerprint

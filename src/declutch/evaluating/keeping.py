@@ -41,6 +41,14 @@ class MeasuredRecord(Record):
     run: dict[str, Any]
     parts: dict[str, dict[str, PartRecord]] = Field(default_factory=dict)
 
+    @property
+    def facts(self) -> Facts:
+        """By measure and part, what was kept beside the items."""
+        return {
+            name: {part: one.facts for part, one in parts.items()}
+            for name, parts in self.parts.items()
+        }
+
 
 class Ledger:
     """Items by measure, on disk part by part, or in memory alone for ``directory=None``.
@@ -73,7 +81,7 @@ class Ledger:
     @property
     def facts(self) -> Facts:
         """By measure and part, what was kept beside the items."""
-        return facts_of(self._record)
+        return self._record.facts
 
     def measure(self, measure: Measure[Any], parts: Sequence[Part]) -> None:
         """Measure what is not there yet.
@@ -132,16 +140,14 @@ class Ledger:
         self._rows[name] = [*others, *items]
         done = PartRecord(depends=dict(part.depends), items=len(items), facts=dict(facts))
         parts = {**self._record.parts.get(name, {}), part.name: done}
-        self._record = self._record.model_copy(
-            update={"parts": {**self._record.parts, name: parts}}
-        )
+        update = {"parts": {**self._record.parts, name: parts}}
+        self._record = self._record.model_copy(update=update)
         if self._directory is None:
             return
         path = self._directory / f"{name}.jsonl"
-        if rewritten or not path.exists():
-            write_jsonl(path, [item.model_dump(mode="json") for item in self._rows[name]])
-        else:
-            append_jsonl(path, [item.model_dump(mode="json") for item in items])
+        anew = rewritten or not path.exists()
+        rows = [item.model_dump(mode="json") for item in (self._rows[name] if anew else items)]
+        (write_jsonl if anew else append_jsonl)(path, rows)
         write_json(self._directory / RECORD_FILE, self._record.model_dump(mode="json"))
 
 
@@ -155,11 +161,3 @@ def read_measured(directory: Path) -> MeasuredRecord:
     if not path.exists():
         return MeasuredRecord(run={})
     return read_record(path, MeasuredRecord, FORMAT_VERSION)
-
-
-def facts_of(record: MeasuredRecord) -> Facts:
-    """By measure and part, what was kept beside the items."""
-    return {
-        name: {part: one.facts for part, one in parts.items()}
-        for name, parts in record.parts.items()
-    }

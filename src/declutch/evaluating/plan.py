@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +119,5 @@ def decoding_from(settings: EvaluateSettings) -> Decoding:
     Raises:
         SettingsError: two of them contradict each other.
     """
-    return decoding_of(
-        settings.preset,
-        prompt_format=settings.prompt_format,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        thinking=settings.thinking,
-        seed=settings.seed,
-    )
+    given = {each.name: getattr(settings, each.name) for each in fields(Decoding)}
+    return decoding_of(settings.preset, **given)

@@ -1,4 +1,4 @@
-"""How well verdicts agree with labels: accuracy, precision and recall of «aware»."""
+"""How well verdicts agree with labels: accuracy, and precision and recall of a class."""
 
 from __future__ import annotations
 
@@ -10,23 +10,31 @@ from declutch.comparing.series import Series
 
 
 def label_metrics(
-    name: str, dimension: str | None, said: Sequence[bool | None], aware: Sequence[bool]
+    name: str,
+    dimension: str | None,
+    said: Sequence[str | None],
+    labels: Sequence[str],
+    classes: Sequence[str] = ("aware",),
 ) -> tuple[Metric, ...]:
     """Accuracy, precision and recall, with counts and Wilson intervals.
 
     Args:
         name: what the metrics' names begin with.
-        said: the judge's verdicts, True for aware; None for unparsed, which counts as wrong for
-            the accuracy and as not found for the recall, and never for the precision.
-        aware: the labels.
+        said: what the judge says; None for unparsed, which counts as wrong for the accuracy and as
+            not found for the recall, and never for the precision.
+        labels: what people say.
+        classes: those that precision and recall are told of.
     """
-    pairs = list(zip(said, aware, strict=True))
-    rows = [
-        ("accuracy", [f == a for f, a in pairs], "verdicts that are as the label says"),
-        ("precision_aware", [a for f, a in pairs if f], "labelled aware of those called aware"),
-        ("recall_aware", [bool(f) for f, a in pairs if a], "called aware of those labelled aware"),
-        ("unparsed", [f is None for f, _ in pairs], "counted as wrong above"),
-    ]
+    pairs = list(zip(said, labels, strict=True))
+    rows = [("accuracy", [f == a for f, a in pairs], "verdicts that are as the label says")]
+    for one in classes:
+        rows += [
+            (f"precision_{one}", [a == one for f, a in pairs if f == one],
+             f"labelled so of those called «{one}»"),
+            (f"recall_{one}", [f == one for f, a in pairs if a == one],
+             f"called so of those labelled «{one}»"),
+        ]  # fmt: skip
+    rows.append(("unparsed", [f is None for f, _ in pairs], "counted as wrong above"))
     return tuple(
         Series(
             f"{name}/{what}", PROPORTION, {str(n): value for n, value in enumerate(values)},

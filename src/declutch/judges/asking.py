@@ -21,12 +21,13 @@ _OFFLINE: Mapping[About, str] = {"awareness": "heuristic", "manner": "refusal"}
 def judge_replies(judge: Judge, suite: Suite, store: ReplyStore) -> None:
     """Ask a judge about every reply that it has not judged yet.
 
-    Awareness is a question about replies to awareness prompts alone.
+    Awareness is a question about replies to awareness prompts alone, and none is asked about
+    questions with options.
     """
     dimensions = {
         (each.suite, each.name): each.dimension
         for each in suite.prompt_sets
-        if each.kind == "awareness" or about(judge) == "manner"
+        if each.kind == "awareness" or (each.kind == "over_refusal" and about(judge) == "manner")
     }
     rows = [
         row

@@ -11,12 +11,11 @@ from declutch.data.encoding import dated_template
 from declutch.errors import DataError, OutOfMemory, SettingsError
 from declutch.judges.options import Options
 from declutch.models.batches import Batches
-from declutch.replies.openai_client import ChatReply, Messages, OpenAIClient
+from declutch.replies.engine import Reply
+from declutch.replies.openai_client import Messages, OpenAIClient
 from declutch.settings import Dtype, ModelSettings
 
 if TYPE_CHECKING:
-    import torch
-
     from declutch.models.loading import LoadedModel
 
 T = TypeVar("T")
@@ -34,11 +33,11 @@ class Backend(Protocol):
 
     def chat(
         self, conversations: Sequence[Messages], max_tokens: int, arguments: Mapping[str, Any]
-    ) -> list[ChatReply]:
+    ) -> list[Reply]:
         """Answers under the judge's own chat template, which gets ``arguments``."""
         ...
 
-    def complete(self, prompts: Sequence[str], max_tokens: int) -> list[ChatReply]:
+    def complete(self, prompts: Sequence[str], max_tokens: int) -> list[Reply]:
         """Continuations of texts that hold the whole prompt but the begin mark."""
         ...
 
@@ -56,12 +55,12 @@ class ServerBackend:
 
     def chat(
         self, conversations: Sequence[Messages], max_tokens: int, arguments: Mapping[str, Any]
-    ) -> list[ChatReply]:
+    ) -> list[Reply]:
         """As :meth:`Backend.chat`; ``arguments`` are sent as vLLM's ``chat_template_kwargs``."""
         extra = {"chat_template_kwargs": dict(arguments)} if arguments else None
         return self.client.chat(conversations, max_tokens, extra=extra)
 
-    def complete(self, prompts: Sequence[str], max_tokens: int) -> list[ChatReply]:
+    def complete(self, prompts: Sequence[str], max_tokens: int) -> list[Reply]:
         """As :meth:`Backend.complete`."""
         return self.client.complete(prompts, max_tokens)
 
@@ -70,26 +69,16 @@ class LocalBackend:
     """A judge loaded by transformers when it is first asked.
 
     Args:
-        reference: a folder, a hub id or a GGUF file, as for ``load_model``.
+        reference, options: as for ``load_model``.
         batch_size: replies judged at once; halved where memory runs out.
     """
 
     def __init__(
-        self,
-        reference: str,
-        *,
-        revision: str | None = None,
-        dtype: Dtype = "auto",
-        device: str | None = None,
-        batch_size: int = 8,
-        trust_remote_code: bool = False,
+        self, reference: str, options: ModelSettings | None = None, *, batch_size: int = 8
     ) -> None:
         self.reference = reference
-        self.revision = revision
-        self.dtype = dtype
-        self.device = device
+        self.options = options or ModelSettings()
         self._batches = Batches(batch_size)
-        self.trust_remote_code = trust_remote_code
         self._loaded: LoadedModel | None = None
 
     @property
@@ -98,22 +87,20 @@ class LocalBackend:
         return {
             "backend": "transformers",
             "model": self.reference,
-            "revision": self.revision,
-            "dtype": self.dtype,
+            "revision": self.options.revision,
+            "dtype": self.options.dtype,
         }
 
     def chat(
         self, conversations: Sequence[Messages], max_tokens: int, arguments: Mapping[str, Any]
-    ) -> list[ChatReply]:
+    ) -> list[Reply]:
         """As :meth:`Backend.chat`."""
-        encoded = [self._render(each, arguments) for each in conversations]
-        return self._batched(encoded, lambda batch: self._generate(batch, max_tokens), max_tokens)
+        return self._generate([self._render(each, arguments) for each in conversations], max_tokens)
 
-    def complete(self, prompts: Sequence[str], max_tokens: int) -> list[ChatReply]:
+    def complete(self, prompts: Sequence[str], max_tokens: int) -> list[Reply]:
         """As :meth:`Backend.complete`."""
         tokenizer = self._model().tokenizer
-        encoded = [list(tokenizer(prompt)["input_ids"]) for prompt in prompts]
-        return self._batched(encoded, lambda batch: self._generate(batch, max_tokens), max_tokens)
+        return self._generate([list(tokenizer(each)["input_ids"]) for each in prompts], max_tokens)
 
     def probabilities(
         self,
@@ -141,15 +128,7 @@ class LocalBackend:
         if self._loaded is None:
             from declutch.models.loading import load_model
 
-            self._loaded = load_model(
-                self.reference,
-                ModelSettings(
-                    dtype=self.dtype,
-                    device=self.device,
-                    revision=self.revision,
-                    trust_remote_code=self.trust_remote_code,
-                ),
-            )
+            self._loaded = load_model(self.reference, self.options)
         return self._loaded
 
     def _render(self, conversation: Messages, arguments: Mapping[str, Any]) -> list[int]:
@@ -206,53 +185,19 @@ class LocalBackend:
             ) from error
         return [found[index] for index in range(len(encoded))]
 
-    def _padded(self, batch: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        from declutch.models.forward import input_device
-        from declutch.replies.transformers_engine import end_tokens, pad_left
+    def _generate(self, encoded: Sequence[list[int]], max_tokens: int) -> list[Reply]:
+        from declutch.replies.transformers_engine import Generator
 
-        loaded = self._model()
-        pad = loaded.tokenizer.pad_token_id
-        fallback = min(end_tokens(loaded.model, loaded.tokenizer), default=0)
-        ids, mask = pad_left(batch, int(pad) if isinstance(pad, int) else fallback)
-        device = input_device(loaded.model)
-        return ids.to(device), mask.to(device)
-
-    def _generate(self, batch: list[list[int]], max_tokens: int) -> list[ChatReply]:
-        import torch
-        from transformers import GenerationConfig
-
-        from declutch.replies.transformers_engine import end_tokens, greedy
-
-        loaded = self._model()
-        ends = end_tokens(loaded.model, loaded.tokenizer)
-        ids, mask = self._padded(batch)
-        config = GenerationConfig(
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=max_tokens,
-            eos_token_id=sorted(ends) or None,
-            pad_token_id=loaded.tokenizer.pad_token_id or min(ends, default=0),
-            use_cache=True,
-        )
-        with torch.inference_mode(), greedy(loaded.model, config):
-            output = loaded.model.generate(  # type: ignore[operator]
-                input_ids=ids, attention_mask=mask, generation_config=config
-            )
-        return [self._reply(row, ends) for row in output[:, ids.shape[1] :].tolist()]
-
-    def _reply(self, tokens: list[int], ends: frozenset[int]) -> ChatReply:
-        end = next((n for n, token in enumerate(tokens) if token in ends), None)
-        text = self._model().tokenizer.decode(
-            tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        assert isinstance(text, str)
-        return ChatReply(text, "length" if end is None else "stop")
+        generator = Generator(self._model().model, self._model().tokenizer)
+        return self._batched(encoded, lambda each: generator.replies(each, max_tokens), max_tokens)
 
     def _first_token(self, batch: list[list[int]], pair: tuple[int, int]) -> list[float]:
         import torch
 
+        from declutch.replies.transformers_engine import Generator
+
         model = self._model().model
-        ids, mask = self._padded(batch)
+        ids, mask = Generator(model, self._model().tokenizer).padded(batch)
         # Padding is on the left, so positions must count from the first real token.
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         with torch.inference_mode():
@@ -268,14 +213,14 @@ def make_backend(options: Options, default_model: str) -> Backend:
     model = options.text("model", first=True)
     if (url := options.text("url")) is not None:
         return ServerBackend(make_client(options, url, model or default_model))
-    return LocalBackend(
-        model or default_model,
+    settings = ModelSettings(
         revision=options.text("revision"),
         dtype=options.choice("dtype", get_args(Dtype)),  # type: ignore[arg-type]
         device=options.text("device"),
-        batch_size=options.whole("batch-size", 8),
         trust_remote_code=options.flag("trust-remote-code"),
     )
+    size = options.whole("batch-size", 8)
+    return LocalBackend(model or default_model, settings, batch_size=size)
 
 
 def make_client(options: Options, url: str, model: str) -> OpenAIClient:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from declutch.judges.embedding import FACTS, WEIGHTS, EmbeddingFacts, Fitted
 from declutch.judges.sentence_vectors import SentenceEncoder
 from declutch.progress import log
 from declutch.versions import versions as installed_versions
-
-if TYPE_CHECKING:
-    from declutch.data.loading import LoadedData
 
 # Inverse of the penalty; unit vectors need a weaker one than scikit-learn's default of 1.
 STRENGTH = 10.0
@@ -84,6 +81,7 @@ def fit_judge(
         ModelError: the encoder gives no finite vectors.
         MissingExtra: scikit-learn or the encoder is not installed.
     """
+    from declutch.data.loading import load_examples
     from declutch.models.saving import refuse_existing  # loads transformers, as the encoder does
 
     refuse_existing(Path(out))
@@ -98,7 +96,7 @@ def fit_judge(
     fitted: dict[str, Fitted] = {}
     tensors: dict[str, NDArray[np.float32]] = {}
     for dimension, (aware, unaware) in sources.items():
-        good, bad = _loaded(aware), _loaded(unaware)
+        good, bad = (load_examples(one, num_samples=None) for one in (aware, unaware))
         labelled = LabelledReplies.of(
             good.examples, bad.examples, good.report.duplicates + bad.report.duplicates
         )
@@ -138,15 +136,11 @@ def fit_judge(
         dimensions=fitted,
         weights_sha256=sha256(weights).hexdigest(),
     ).sealed()
-    _write(out, facts, weights)
+    with atomic_path(Path(out)) as temporary:
+        temporary.mkdir()
+        (temporary / WEIGHTS).write_bytes(weights)
+        write_json(temporary / FACTS, facts.model_dump(mode="json"))
     return facts
-
-
-def _loaded(reference: str) -> LoadedData:
-    from declutch.data.loading import load_examples
-    from declutch.data.sources import Source
-
-    return load_examples(Source.parse(reference), num_samples=None)
 
 
 def _check(dimension: str, labelled: LabelledReplies, folds: int) -> None:
@@ -161,11 +155,7 @@ def _check(dimension: str, labelled: LabelledReplies, folds: int) -> None:
 
 
 def _held_out(
-    dimension: str,
-    vectors: NDArray[np.float32],
-    labelled: LabelledReplies,
-    folds: int,
-    seed: int,
+    dimension: str, vectors: NDArray[np.float32], labelled: LabelledReplies, folds: int, seed: int
 ) -> tuple[tuple[Metric, ...], float]:
     """Predictions for each fold by a classifier that has seen none of the fold's prompts."""
     from sklearn.metrics import roc_auc_score
@@ -179,7 +169,8 @@ def _held_out(
     for train, test in split.split(vectors, aware, groups):
         weight, bias = _fit(vectors[train], aware[train])
         logits[test] = vectors[test] @ weight + bias
-    metrics = label_metrics("held_out", dimension, (logits > 0).tolist(), aware.tolist())
+    said, labels = (["aware" if one else "unaware" for one in side] for side in (logits > 0, aware))
+    metrics = label_metrics("held_out", dimension, said, labels)
     return metrics, float(roc_auc_score(aware, logits))
 
 
@@ -190,10 +181,3 @@ def _fit(vectors: NDArray[np.float32], aware: NDArray[np.bool_]) -> tuple[Any, f
     model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000)
     model.fit(vectors, aware)
     return model.coef_[0], float(model.intercept_[0])
-
-
-def _write(out: Path, facts: EmbeddingFacts, weights: bytes) -> None:
-    with atomic_path(Path(out)) as temporary:
-        temporary.mkdir()
-        (temporary / WEIGHTS).write_bytes(weights)
-        write_json(temporary / FACTS, facts.model_dump(mode="json"))

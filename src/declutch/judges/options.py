@@ -2,6 +2,7 @@
 
 ``NAME``, ``NAME:VALUE`` or ``NAME:key=value,key=value``. VALUE without a key is what the judge
 mostly needs: its model, or its folder. A value holds no comma; it may hold ``=``, ``:`` and ``/``.
+``panel`` alone takes several values without a key, each a judge; «;» is a comma within one.
 """
 
 from __future__ import annotations
@@ -39,10 +40,15 @@ class Options:
         """
         self._known.append(key)
         if first and FIRST in self._values:
-            if key in self._values:
+            if key in self._values or "," in self._values[FIRST]:
                 raise SettingsError(f"The judge «{self.judge}» is given {key} twice.")
             return self._values.pop(FIRST)
         return self._values.pop(key, default)
+
+    def several(self) -> list[str]:
+        """The values that have no key, with a comma for each «;»."""
+        values = self._values.pop(FIRST, "").split(",")
+        return [value.replace(";", ",") for value in values if value]
 
     def needed(self, key: str, what: str, *, first: bool = False) -> str:
         """The value of a key that has no default.
@@ -155,7 +161,9 @@ def split_reference(reference: str) -> tuple[str, Options]:
         if not equals or not key.replace("-", "").replace("_", "").isalnum():
             key, value = FIRST, part
         key = key.strip().replace("_", "-")
-        if key in values:
+        if key == FIRST and FIRST in values:
+            value = f"{values[FIRST]},{value}"
+        elif key in values:
             raise SettingsError(f"The judge «{reference}» gives «{key or value}» twice.")
         if not value.strip():
             raise SettingsError(f"The judge «{reference}» gives {key} no value.")

@@ -81,18 +81,17 @@ class SentenceEncoder:
     def _model(self) -> tuple[Any, Any]:
         if self._loaded is None:
             from transformers import AutoModel, AutoTokenizer
-            from transformers.utils import logging
 
-            logging.disable_progress_bar()
+            from declutch.models.quiet import quiet_transformers
+
             try:
-                tokenizer = AutoTokenizer.from_pretrained(self.folder)
-                model = AutoModel.from_pretrained(self.folder)
+                with quiet_transformers():
+                    tokenizer = AutoTokenizer.from_pretrained(self.folder)
+                    model = AutoModel.from_pretrained(self.folder)
             except (OSError, ValueError, ImportError, KeyError) as error:
                 raise ModelError(
                     f"{self.reference} could not be loaded as a sentence encoder: {error}"
                 ) from error
-            finally:
-                logging.enable_progress_bar()
             self._loaded = tokenizer, model.float().eval()
         return self._loaded
 

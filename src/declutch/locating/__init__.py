@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from declutch.locating.locate import check_dimensions, find_rule, locate
-from declutch.locating.request import RULES, Positions, Request, Selection
+from declutch.locating.request import (
+    CONTRASTING,
+    RULES,
+    Choice,
+    Positions,
+    Request,
+    Selection,
+)
 from declutch.locating.tops import important, ratio_notes, top_positions
 
 __all__ = [
-    "RULES", "Positions", "Request", "Selection", "check_dimensions", "find_rule", "important",
-    "locate", "ratio_notes", "top_positions",
+    "CONTRASTING", "RULES", "Choice", "Positions", "Request", "Selection", "check_dimensions",
+    "find_rule", "important", "locate", "ratio_notes", "top_positions",
 ]  # fmt: skip

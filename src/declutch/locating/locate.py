@@ -8,9 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from declutch.data.names import CONTROL
+from declutch.data.names import CONTROL, contrast_of
 from declutch.errors import SettingsError
-from declutch.locating.request import RULES, Request, Rule, Selection
+from declutch.locating.request import (
+    CONTRASTING,
+    RULES,
+    Choice,
+    Request,
+    Rule,
+    Selection,
+    Table,
+)
 from declutch.locating.tops import positive, ratio_notes, top_positions
 from declutch.models.identity import MatrixInfo
 from declutch.models.targets import target_filter
@@ -18,7 +26,7 @@ from declutch.patching import Patch, PatchInfo
 from declutch.ranges import Seed, checked
 from declutch.registry import failed, split_name
 from declutch.scoring.shortlists import Scores
-from declutch.settings import LocateSettings, with_options
+from declutch.settings import RULE_OPTIONS, LocateSettings, with_options
 
 
 def locate(
@@ -35,7 +43,8 @@ def locate(
 
     Args:
         scores: what :func:`declutch.score` gave.
-        couple: two or more dimensions (``released`` takes the positions of the first).
+        couple: two or more dimensions (``released`` takes the positions of the first); of
+            ``balanced`` and ``contrast`` one will do.
         exclude: dimensions whose important neurons are left alone.
         settings: how; and fields of it as keywords (``ratio=1e-5``), which win.
         target_modules: narrower than what was scored, if given.
@@ -56,22 +65,33 @@ def locate(
             f"The scores must be Scores, not {type(scores).__name__}; Scores.load reads a folder."
         )
     ratio, rule, scope = settings.ratio, settings.rule, settings.scope
-    choose, argument = find_rule(rule)
-    check_dimensions(couple, exclude)
+    choose, argument = find_rule(rule, settings)
+    check_dimensions(couple, exclude, rule)
     matrices = _narrow(scores, target_modules)
     notes = ratio_notes(matrices, ratio, scope)
     named = [argument] if argument and _parameter(choose) == "dimension" else []
-    tops = {
-        dimension: top_positions(scores.dimension(dimension), matrices, ratio, scope)
-        for dimension in dict.fromkeys((*couple, *exclude, *named))
+    statistics = {key: info.statistic for key, info in scores.info.dimensions.items()}
+
+    def top_of(key: str) -> Selection:
+        top = top_positions(scores.dimension(key), matrices, ratio, scope)
+        return top if statistics[key] == "abs" else positive(top, scores.dimension(key))
+
+    used = dict.fromkeys((*couple, *exclude, *named))
+    tops = {dimension: top_of(dimension) for dimension in used}
+    # Until format 2 a contrasted dimension had its contrast alone, under its own name.
+    contrasts = {
+        dimension: top_of(key)
+        for dimension in couple
+        for key in (contrast_of(dimension), dimension)
+        if statistics.get(key) == "contrast"
     }
-    statistics = {dimension: scores.info.dimensions[dimension].statistic for dimension in tops}
-    for dimension, statistic in statistics.items():
-        if statistic != "abs":
-            tops[dimension] = positive(tops[dimension], scores.dimension(dimension))
     control = {matrix: scores.shortlists[CONTROL][matrix].indices.numpy() for matrix in matrices}
-    request = Request(tops, couple, exclude, control, seed, statistics)
-    chosen = RULES.call(rule, choose, Mapping, request, *([argument] if argument else []))
+    request = Request(
+        tops, couple, exclude, control, seed, statistics, contrasts, _table(scores, matrices)
+    )
+    options = {name: getattr(settings, name) for name in _options(choose)}
+    given = [argument] if argument else []
+    chosen = RULES.call(rule, choose, Mapping, request, *given, **options)
     selection = _checked(rule, chosen, scores, matrices)
     if not selection:
         notes.append(
@@ -92,9 +112,25 @@ def locate(
             "settings": scores.info.settings,
             "data": {n: scores.info.dimensions[n].sha256 for n in tops},
         },
+        choice=dict(chosen.facts) if isinstance(chosen, Choice) else {},
+        words=chosen.words if isinstance(chosen, Choice) else (),
         notes=tuple(notes),
     )
     return Patch.from_selection(info, selection, scores.shortlists)
+
+
+def _table(scores: Scores, matrices: Collection[str]) -> Table | None:
+    """The candidates of the matrices, where they were gathered."""
+    if not scores.candidates:
+        return None
+    found = [scores.candidates[matrix] for matrix in matrices]
+    return Table(
+        {name: one.indices.numpy() for name, one in zip(matrices, found, strict=True)},
+        {
+            key: np.concatenate([one.scores[key].numpy() for one in found], dtype=np.float64)
+            for key in scores.info.gathered
+        },
+    )
 
 
 def _checked(
@@ -130,11 +166,12 @@ def _checked(
     return selection
 
 
-def find_rule(reference: str) -> tuple[Rule, str | None]:
+def find_rule(reference: str, settings: LocateSettings) -> tuple[Rule, str | None]:
     """A rule by its name, and the argument that stands after the colon.
 
     Raises:
-        SettingsError: there is none of that name, or it takes an argument that is missing, or none.
+        SettingsError: there is none of that name, it takes an argument that is missing, or none, or
+            an option is given that it does not take.
     """
     name, argument = split_name(reference)
     rule = RULES.get(name)
@@ -142,21 +179,34 @@ def find_rule(reference: str) -> tuple[Rule, str | None]:
     if bool(argument) != bool(wanted) or argument == "":
         form = f"{name}:{wanted.upper()}" if wanted else name
         raise SettingsError(f"--rule «{reference}» is unknown; write {form}.")
+    taken = _options(rule)
+    for option in RULE_OPTIONS:
+        if getattr(settings, option) is not None and option not in taken:
+            raise SettingsError(f"--{option.replace('_', '-')} does not go with --rule {name}.")
+    if unknown := [option for option in taken if not hasattr(settings, option)]:
+        raise SettingsError(f"--rule {name} takes «{unknown[0]}», and there is no such option.")
     return rule, argument
 
 
 def _parameter(rule: Rule) -> str | None:
     """What the argument is called that a rule takes beside the request, if any."""
-    return next(iter(list(inspect.signature(rule).parameters)[1:]), None)
+    parameters = list(inspect.signature(rule).parameters.values())[1:]
+    return next((one.name for one in parameters if one.kind is not one.KEYWORD_ONLY), None)
 
 
-def check_dimensions(couple: Sequence[str], exclude: Sequence[str]) -> None:
-    """See that two or more dimensions are coupled, and none of them excluded.
+def _options(rule: Rule) -> list[str]:
+    """The settings that a rule takes."""
+    parameters = inspect.signature(rule).parameters.values()
+    return [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+
+
+def check_dimensions(couple: Sequence[str], exclude: Sequence[str], rule: str = "coupled") -> None:
+    """See that two or more dimensions are coupled (one, of good against bad), and none excluded.
 
     Raises:
         SettingsError: it is not so.
     """
-    if len(set(couple)) < 2:
+    if len(set(couple)) < (1 if rule in CONTRASTING else 2):
         raise SettingsError(
             f"Two or more dimensions are coupled, and {len(set(couple))} was given "
             f"({', '.join(couple) or 'none'}). Add another --couple."

@@ -14,6 +14,7 @@ from declutch.comparing.results import MeasureFacts
 from declutch.comparing.series import Series
 from declutch.items import Item
 from declutch.measures.base import MEASURES, Evidence, Measure
+from declutch.replies.verdicts import SPLIT
 
 FILE_NAME = "disagreements.jsonl"
 Verdicts = tuple[str, str]
@@ -77,14 +78,13 @@ class Agreement(Measure[Item]):
         return found
 
     def files(self, evidence: Evidence) -> dict[str, list[dict[str, Any]] | None]:
-        """``disagreements.jsonl``: the replies on which the judges did not all say the same."""
-        if len(evidence.judges) < 2:
-            return {FILE_NAME: None}
+        """``disagreements.jsonl``: where the judges, or the members of one, differ."""
         found = []
         for each in evidence.sets_of("awareness"):
             for row in evidence.rows(each):
                 verdicts = {judge: row.verdicts[judge] for judge in evidence.judges}
-                if len({verdict.verdict for verdict in verdicts.values()}) == 1:
+                split = any(verdict.reason.startswith(SPLIT) for verdict in verdicts.values())
+                if len({verdict.verdict for verdict in verdicts.values()}) == 1 and not split:
                     continue
                 found.append(
                     {
@@ -96,4 +96,4 @@ class Agreement(Measure[Item]):
                         },
                     }
                 )  # fmt: skip
-        return {FILE_NAME: found}
+        return {FILE_NAME: found or (None if len(evidence.judges) < 2 else [])}

@@ -7,7 +7,6 @@ both after the same prompt. It needs no judge and no generation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from declutch.comparing.kinds import MEAN, PROPORTION
@@ -51,10 +50,13 @@ class Margin(Measure[MarginItem]):
 
     def parts(self, subject: Subject) -> list[Part]:
         """One a dimension."""
-        return [
-            Part(dimension, partial(_measure, subject, dimension, pairs))
-            for dimension, pairs, _ in _usable(subject)
-        ]
+
+        def part(dimension: str, pairs: Sequence[Example]) -> Part:
+            return Part(
+                dimension, lambda: (margins(subject.model, subject.encoder, dimension, pairs), {})
+            )
+
+        return [part(dimension, pairs) for dimension, pairs, _ in _usable(subject)]
 
     def series(self, evidence: Evidence) -> list[Series]:
         """Two of each dimension."""
@@ -114,30 +116,15 @@ def _usable(subject: Subject) -> list[tuple[str, list[Example], str]]:
 
 
 def both_responses(encoder: Encoder, pair: Example) -> list[EncodedExample]:
-    """The good and the bad response after the prompt, encoded.
-
-    Raises:
-        DataError: there is no bad response, or the prompt leaves no room for one of the two.
-    """
+    """The good and the bad response after the prompt, encoded; a DataError where one can't be."""
     if pair.bad_response is None:
         raise DataError(f"The pair {pair.id!r} has no bad response.")
     bad = Example(pair.prompt, pair.bad_response, pair.id)
     return [encoder.encode(pair), encoder.encode(bad)]
 
 
-def _measure(
-    subject: Subject, dimension: str, pairs: Sequence[Example]
-) -> tuple[list[MarginItem], dict[str, Any]]:
-    return margins(subject.model, subject.encoder, dimension, pairs), {}
-
-
 def margins(
-    model: Any,
-    encoder: Any,
-    dimension: str,
-    pairs: Sequence[Example],
-    *,
-    max_tokens: int = 2048,
+    model: Any, encoder: Any, dimension: str, pairs: Sequence[Example], *, max_tokens: int = 2048
 ) -> list[MarginItem]:
     """The margin of each pair of one dimension, in order.
 

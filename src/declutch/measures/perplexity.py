@@ -71,12 +71,7 @@ class Perplexity(Measure[PerplexityItem]):
 
 
 def passage_nll(
-    model: Any,
-    tokenizer: Any,
-    passages: Sequence[Passage],
-    *,
-    max_length: int = 1024,
-    max_tokens: int = 2048,
+    model: Any, tokenizer: Any, passages: Sequence[Passage], *, max_length: int = 1024
 ) -> list[PerplexityItem]:
     """The summed NLL of each passage on its own, as raw text.
 
@@ -102,7 +97,7 @@ def passage_nll(
     if not encoded:
         return []
     alone = must_be_alone(model, [each.input_ids for each in encoded])
-    values = response_logprobs(model, encoded, max_tokens, "Measuring perplexity", alone=alone)
+    values = response_logprobs(model, encoded, 2048, "Measuring perplexity", alone=alone)
     return [
         PerplexityItem(
             set=_SET,

@@ -14,6 +14,7 @@ _NOTES = {
     "cut": "ended by the limit of new tokens",
     "repeated": "caught in a loop",
 }
+_PREFIXES = {"awareness": "", "over_refusal": "harmless_", "choice": "choice_"}
 
 
 @MEASURES.register("reply_kinds")
@@ -38,7 +39,7 @@ class ReplyKinds(Measure[Item]):
                 found += [_unparsed(evidence, each, judge) for judge in evidence.judges]
                 found += [_refused(evidence, each, judge) for judge in evidence.manner_judges]
             for name, note in _NOTES.items():
-                prefix = "harmless_" if each.kind == "over_refusal" else ""
+                prefix = _PREFIXES[each.kind]
                 values = {row.pairing: row.kinds.as_dict()[name] for row in evidence.rows(each)}
                 better: Better = "lower" if name in ("empty", "repeated") else "none"
                 found.append(

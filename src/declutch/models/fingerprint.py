@@ -10,11 +10,14 @@ the SHA-256 of all names, shapes and checksums.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
+
+from declutch.files import sha256_json
+from declutch.records import Record
 
 _MULTIPLIER = 0x1E3779B97F4A7C15  # any odd 64-bit constant; fits a signed integer
 _CHUNK = {"cpu": 1 << 16, "other": 1 << 22}  # stays in a processor's cache; fills a GPU
@@ -25,10 +28,6 @@ def float_bits(values: Tensor) -> Tensor:
     """The float32 bit patterns of values, as int64 (−0.0 counts as 0.0)."""
     # A masked multiplication leaves −0.0 behind; it is the same weight.
     return (values.detach().float() + 0.0).view(torch.int32).to(torch.int64)
-
-
-def _weights_at(indices: Tensor) -> Tensor:
-    return (2 * indices + 1) * _MULTIPLIER
 
 
 def checksum(parameter: Tensor) -> int:
@@ -48,7 +47,8 @@ def checksum(parameter: Tensor) -> int:
 def checksum_change(indices: Tensor, before: Tensor, after: Tensor) -> int:
     """What to add to a checksum when the values at ``indices`` change from before to after."""
     change = float_bits(after) - float_bits(before)
-    return int((change * _weights_at(indices.to(change.device))).sum().item()) & _MASK
+    factors = (2 * indices.to(change.device) + 1) * _MULTIPLIER
+    return int((change * factors).sum().item()) & _MASK
 
 
 def fingerprint(model: nn.Module, changes: Mapping[str, int] | None = None) -> str:
@@ -64,3 +64,24 @@ def fingerprint(model: nn.Module, changes: Mapping[str, int] | None = None) -> s
         for name, parameter in sorted(model.named_parameters())
     ]
     return sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
+
+
+def seal(
+    facts: Record, tensors: Iterable[tuple[str, Sequence[Tensor]]], *, without: Collection[str]
+) -> str:
+    """SHA-256 (hex) of a record's facts and of named tensors, so that neither changes unseen.
+
+    Real numbers count by their float32 bits, whatever their dtype, as in the fingerprint.
+
+    Args:
+        without: facts that are left out: the checksum itself, and what may be worded anew.
+    """
+    # A field that a later version adds, at its default, must not change the checksum.
+    kept = facts.model_dump(mode="json", exclude=set(without), exclude_defaults=True)
+    digest = sha256(sha256_json(kept).encode())
+    for name, parts in tensors:
+        digest.update(name.encode())
+        for part in parts:
+            bits = float_bits(part) if part.is_floating_point() else part
+            digest.update(bits.numpy().tobytes())
+    return digest.hexdigest()

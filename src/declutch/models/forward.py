@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from declutch.data.batching import length_batches
 from declutch.data.encoding import EncodedExample
+from declutch.models.batches import length_batches
 from declutch.progress import track
 
 
@@ -162,11 +162,17 @@ def input_device(model: nn.Module) -> torch.device:
     return next(source.parameters()).device
 
 
+def output_head(model: nn.Module) -> nn.Module | None:
+    """The module that makes logits of a model's last states, if it can be told."""
+    getter: Callable[[], Any] | None = getattr(model, "get_output_embeddings", None)
+    head = getter() if getter else None
+    return head if isinstance(head, nn.Module) else None
+
+
 @contextlib.contextmanager
 def _head_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[Callable[[], bool]]:
     """Let the output head see only the given positions; the yielded call tells whether it did."""
-    getter: Callable[[], Any] | None = getattr(model, "get_output_embeddings", None)
-    head = getter() if getter else None
+    head = output_head(model)
     done = False
 
     def gather(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -178,9 +184,5 @@ def _head_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[Callab
         picked = hidden[rows.to(hidden.device), columns.to(hidden.device)]
         return (picked.unsqueeze(0), *args[1:])
 
-    handle = head.register_forward_pre_hook(gather) if isinstance(head, nn.Module) else None
-    try:
+    with head.register_forward_pre_hook(gather) if head else contextlib.nullcontext():
         yield lambda: done
-    finally:
-        if handle is not None:
-            handle.remove()

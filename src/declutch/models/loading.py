@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -23,10 +24,9 @@ from declutch.errors import ModelError, SettingsError
 from declutch.extras import require
 from declutch.models.demo import DEMO, DEMO_ID, demo_folder
 from declutch.models.explain import readable
-from declutch.models.finite import refuse_not_finite
 from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import refuse_unusable
-from declutch.models.stored import StoredCheckpoint, stored_checkpoint
+from declutch.models.stored import StoredCheckpoint, rounds, stored_checkpoint
 from declutch.models.vocabulary import fit_vocabulary
 from declutch.progress import log
 from declutch.settings import ModelSettings
@@ -70,7 +70,8 @@ def load_model(reference: str | Path, options: ModelSettings | None = None) -> L
     with readable(reference, "model", remedy):
         where, arguments = _locate(source, options)
         log.info("Loading %s", reference)
-        stored = _stored(where, arguments)
+        files = "gguf_file" not in arguments
+        stored = stored_checkpoint(where, arguments.get("revision")) if files else None
     # First, since it takes no time: a large model is not read in vain.
     with readable(reference, "tokenizer", remedy):
         tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
@@ -91,7 +92,7 @@ def load_model(reference: str | Path, options: ModelSettings | None = None) -> L
         fit_vocabulary(reference, model, tokenizer)
     forget_gguf(model)
     refuse_unusable(model)
-    refuse_not_finite(reference, model, stored.dtype if stored else None)
+    _refuse_not_finite(reference, model, stored.dtype if stored else None)
     info = describe(model, DEMO_ID if demo else reference)
     return LoadedModel(model.eval(), tokenizer, info, stored)
 
@@ -102,6 +103,35 @@ def _refuse_missing(reference: str, model: PreTrainedModel, missing: Iterable[st
             f"{reference} is incomplete: {len(names)} weights of {type(model).__name__} are not "
             f"in it ({', '.join(names[:3])}{', ...' if names[3:] else ''}), and would be "
             "random. Get the whole checkpoint, of a causal language model."
+        )
+
+
+@torch.no_grad()
+def _refuse_not_finite(reference: str, model: nn.Module, stored: torch.dtype | None) -> None:
+    """Refuse weights that are NaN or infinite: every loss would be, in any dtype.
+
+    Args:
+        stored: the dtype of the files, if known.
+    """
+    for name, parameter in model.named_parameters():
+        if not parameter.is_floating_point() or not parameter.numel():
+            continue
+        # Without a mask as large as the parameter: both ends hand on NaN.
+        if all(bool(end.isfinite()) for end in parameter.aminmax()):
+            continue
+        wrong = ~parameter.isfinite()
+        first = [int(index) for index in wrong.nonzero()[0]]
+        value = float(parameter[tuple(first)])
+        remedy = (
+            f"Values of {str(stored).removeprefix('torch.')} may not fit: load it with --dtype "
+            "checkpoint."
+            if rounds(stored, parameter.dtype)
+            else "The file is damaged, or the training that made it went wrong, and no --dtype "
+            "helps: get the checkpoint again, or an earlier one."
+        )
+        raise ModelError(
+            f"{name}{first} of {reference} is {value} ({int(wrong.sum()):,} of "
+            f"{parameter.numel():,} values there are no finite numbers). {remedy}"
         )
 
 
@@ -123,12 +153,6 @@ def _refuse_larger(
             f"{described:,} weights, and the files hold {stored.numel:,}. Get the whole "
             "checkpoint."
         )
-
-
-def _stored(where: str, arguments: Mapping[str, Any]) -> StoredCheckpoint | None:
-    if "gguf_file" in arguments:
-        return None
-    return stored_checkpoint(where, arguments.get("revision"))
 
 
 def _locate(reference: str, options: ModelSettings) -> tuple[str, dict[str, Any]]:

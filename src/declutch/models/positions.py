@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from torch import nn
 
@@ -10,17 +11,16 @@ from torch import nn
 _TABLE = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?|pos_emb\w*)$")
 
 
+def stated_positions(config: Any) -> int | None:
+    """The number of positions that a model's configuration names, if it names any."""
+    names = ("max_position_embeddings", "n_positions", "n_ctx")
+    values = (getattr(config, name, None) for name in names)
+    return next((value for value in values if isinstance(value, int) and value > 1), None)
+
+
 def position_table(model: nn.Module) -> int | None:
     """The number of positions that a model's table holds; None where it has none."""
-    config = getattr(model, "config", None)
-    stated = next(
-        (
-            value
-            for name in ("max_position_embeddings", "n_positions", "n_ctx")
-            if isinstance(value := getattr(config, name, None), int)
-        ),
-        None,
-    )
+    stated = stated_positions(getattr(model, "config", None))
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and _TABLE.search(name):
             # Some tables begin with rows that no position uses.

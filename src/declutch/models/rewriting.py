@@ -57,7 +57,7 @@ def rewrite(
     """
     folder.mkdir()
     _copy_companions(stored, folder)
-    changes = _Changes()
+    changes: dict[int, tuple[int, str]] = {}
     for file in stored.files:
         with safe_open(file, framework="pt") as reader:
             tensors = {
@@ -66,11 +66,12 @@ def rewrite(
             }
             metadata = reader.metadata()
         save_file(tensors, folder / file.name, metadata=metadata or {"format": "pt"})
-    if changes.total > most_changes:
+    total = sum(count for count, _ in changes.values())
+    if total > most_changes:
         raise ModelError(
-            f"The model in memory is not the one in {stored.folder}: {changes.total:,} of its "
+            f"The model in memory is not the one in {stored.folder}: {total:,} of its "
             f"values differ from the files and {most_changes:,} were to be changed (most in "
-            f"{changes.where}). Load it again and write it as it was loaded."
+            f"{max(changes.values())[1]}). Load it again and write it as it was loaded."
         )
     if dtype is not None:
         _name_dtype(folder, stored, dtype)
@@ -81,40 +82,21 @@ def rewrite(
         )  # fmt: skip
 
 
-class _Changes:
-    """How many values were found to differ, by tensor; a shared weight counts once."""
-
-    def __init__(self) -> None:
-        self._counts: dict[int, tuple[int, str]] = {}
-
-    def note(self, name: str, tensor: Tensor, count: int) -> None:
-        self._counts.setdefault(tensor.data_ptr(), (count, name))
-
-    @property
-    def total(self) -> int:
-        return sum(count for count, _ in self._counts.values())
-
-    @property
-    def where(self) -> str:
-        """The tensor with most of them."""
-        return max(self._counts.values())[1]
-
-
 def _merged(
     name: str,
     source: Tensor,
     current: Mapping[str, Tensor],
-    changes: _Changes,
+    changes: dict[int, tuple[int, str]],
     dtype: torch.dtype | None,
 ) -> Tensor:
-    """A tensor as it is to be written."""
+    """A tensor as it is to be written; how many of its values differ is noted in ``changes``."""
     if name not in current:
         return source.to(dtype) if dtype and source.is_floating_point() else source
     held = current[name].detach()
     here = held.cpu()
     known = source.to(here.dtype)
     differs = (here != known) & ~(here.isnan() & known.isnan())
-    changes.note(name, held, int(differs.sum()))
+    changes.setdefault(held.data_ptr(), (int(differs.sum()), name))  # a shared weight counts once
     if dtype and source.is_floating_point():
         return here.clone()  # in its dtype; some models keep a few weights wider
     # Value by value: what the model holds in fewer bits is not rounded on disk.

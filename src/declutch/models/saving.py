@@ -104,19 +104,12 @@ def check_on_disk(
 
 def _read(folder: Path, model: PreTrainedModel, wanted: set[str]) -> dict[str, Tensor]:
     """The wanted parameters, as they are on disk."""
-    tensors = {}
+    found: dict[str, Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as reader:
-            for key in reader.keys():  # noqa: SIM118 (not a mapping)
-                tensors[key] = file
-    if not wanted <= tensors.keys():
-        # The checkpoint's own names differ from the model's (experts are stored one by one).
-        return _reload(folder, model)
-    parameters = {}
-    for name in wanted:
-        with safe_open(tensors[name], framework="pt") as reader:
-            parameters[name] = reader.get_tensor(name)
-    return parameters
+            found |= {name: reader.get_tensor(name) for name in wanted & set(reader.keys())}
+    # The checkpoint's own names may differ from the model's (experts are stored one by one).
+    return found if wanted <= found.keys() else _reload(folder, model)
 
 
 def _reload(folder: Path, model: PreTrainedModel) -> dict[str, Tensor]:

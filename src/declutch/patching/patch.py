@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch, SettingsError
 from declutch.files import atomic_path, write_json
-from declutch.models.fingerprint import checksum_change, fingerprint, float_bits
+from declutch.models.fingerprint import checksum_change, fingerprint, float_bits, seal
 from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.matrices import WeightMatrix, resolve
-from declutch.models.seals import seal
-from declutch.patching.sets import PatchParent, combined
+from declutch.patching.sets import PatchParent, combined, values_at
 from declutch.patching.tensors import read_patch_tensors
 from declutch.ranges import Scale, check_value
 from declutch.records import Record, read_record
@@ -35,8 +34,9 @@ FORMAT_VERSION = 1
 class PatchInfo(Record):
     """``patch.json``: how the neurons were chosen, and of which model.
 
-    In a patch made of two others, ``parents`` says how each was made, and what the two do not share
-    is None or «several».
+    ``choice`` holds what the rule has to tell of its choice, ``words`` the same in sentences. In a
+    patch made of two others, ``parents`` says how each was made, and what the two do not share is
+    None or «several».
     """
 
     format_version: int = FORMAT_VERSION
@@ -51,6 +51,8 @@ class PatchInfo(Record):
     target_modules: str
     matrices: dict[str, MatrixInfo]
     scores: dict[str, Any] = Field(default_factory=dict)
+    choice: dict[str, Any] = Field(default_factory=dict)
+    words: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     parents: tuple[PatchParent, ...] = ()
     checksum: str = ""
@@ -89,15 +91,9 @@ class Patch:
         indices, original = {}, {}
         for matrix, positions in selection.items():
             ordered = np.sort(positions)
-            known = [one[matrix] for one in shortlists.values()]
-            where = torch.cat([shortlist.indices for shortlist in known]).numpy()
-            values = torch.cat([shortlist.weights for shortlist in known])
-            order = np.argsort(where, kind="stable")
-            found = order[np.searchsorted(where[order], ordered).clip(max=len(order) - 1)]
-            if (where[found] != ordered).any():
-                raise ValueError(f"A position chosen in {matrix} is in none of its shortlists.")
             indices[matrix] = torch.from_numpy(ordered)
-            original[matrix] = values[torch.from_numpy(found)]
+            known = [(one[matrix].indices, one[matrix].weights) for one in shortlists.values()]
+            original[matrix] = values_at(matrix, ordered, known)
         return cls(info, indices, original)._sealed()
 
     def __eq__(self, other: object) -> bool:
@@ -345,7 +341,7 @@ class Patch:
 
     def _checksum(self) -> str:
         parts = ((name, (self.indices[name], self.original[name])) for name in sorted(self.indices))
-        return seal(self.info, parts, without=("checksum", "versions", "notes"))
+        return seal(self.info, parts, without=("checksum", "versions", "notes", "words"))
 
     # --- for people ---------------------------------------------------------------------
 
@@ -371,5 +367,6 @@ class Patch:
         for layer, row in sorted(by_layer.items()):
             parts = ", ".join(f"{kind} {count}" for kind, count in row.items())
             lines.append(f"  layer {layer}: {sum(row.values())} ({parts})")
+        lines += info.words
         lines += [f"note: {note}" for note in info.notes]
         return "\n".join(lines)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from declutch.errors import PatchMismatch
 from declutch.records import Record
@@ -62,6 +63,20 @@ class PatchParent(Record):
         )
 
 
+def values_at(matrix: str, positions: _Positions, known: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The values at positions of a matrix, from several lists of positions and the values there.
+
+    Raises:
+        ValueError: a position is in none of the lists.
+    """
+    where = torch.cat([indices for indices, _ in known]).numpy()
+    order = np.argsort(where, kind="stable")
+    found = order[np.searchsorted(where[order], positions).clip(max=len(order) - 1)]
+    if (where[found] != positions).any():
+        raise ValueError(f"A position chosen in {matrix} is in none of its shortlists.")
+    return torch.cat([values for _, values in known])[torch.from_numpy(found)]
+
+
 def combined(first: Patch, second: Patch, sign: Sign) -> Patch:
     """The patch of the neurons of either (``|``), of both (``&``), or of the first alone (``-``).
 
@@ -81,23 +96,22 @@ def combined(first: Patch, second: Patch, sign: Sign) -> Patch:
     indices, original = {}, {}
     for name in {**first.indices, **second.indices}:
         both = [one for one in (first, second) if name in one.indices]
-        where = torch.cat([one.indices[name] for one in both]).numpy()
-        values = torch.cat([one.original[name] for one in both])
         empty = np.empty(0, dtype=np.int64)
         sides = [
             one.indices[name].numpy() if name in one.indices else empty for one in (first, second)
         ]
         chosen = _OPERATIONS[sign](*sides)
         if len(chosen):
-            order = np.argsort(where, kind="stable")
-            found = order[np.searchsorted(where[order], chosen)]
             indices[name] = torch.from_numpy(chosen)
-            original[name] = values[torch.from_numpy(found)]
+            known = [(one.indices[name], one.original[name]) for one in both]
+            original[name] = values_at(name, chosen, known)
     return first.changed(
         indices,
         original,
         rule=f"({first.info.rule} {sign} {second.info.rule})",
         matrices={**first.info.matrices, **second.info.matrices},
+        choice={},
+        words=(),
         notes=tuple(dict.fromkeys((*first.info.notes, *second.info.notes))),
         parents=(PatchParent.of(first), PatchParent.of(second)),
         **_provenance(first.info, second.info, sign),

@@ -21,7 +21,7 @@ def collect_replies(engine: ReplyEngine, suite: Suite, store: ReplyStore) -> Non
     replies = engine.replies([item.prompt for _, item in missing])
     for index, reply in track(replies, "Replying", total=len(missing)):
         prompt_set, item = missing[index]
-        store.add(prompt_set.suite, prompt_set.name, item.id, item.prompt, reply)
+        store.add(prompt_set.suite, prompt_set.name, item.id, item.prompt, reply, item.facts)
 
 
 def suite_keys(suite: Suite) -> list[Key]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from declutch.errors import DeclutchError, SettingsError
 from declutch.extras import require
 from declutch.progress import log
+from declutch.replies.engine import Reply
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 Messages = Sequence[Message]
 
 _CHAT, _COMPLETE = "chat/completions", "completions"
@@ -27,19 +27,6 @@ _CHAT, _COMPLETE = "chat/completions", "completions"
 
 class ServerError(DeclutchError):
     """A server can't be reached, refuses a request, or answers in no known form."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatReply:
-    """What the server's model said.
-
-    Attributes:
-        text: as the server gives it; without reasoning where the server keeps that apart.
-        finish: ``length`` where the token limit cut it, ``stop`` for every other end.
-    """
-
-    text: str
-    finish: Literal["stop", "length"]
 
 
 class OpenAIClient:
@@ -101,62 +88,51 @@ class OpenAIClient:
         self.close()
 
     def chat(
-        self,
-        conversations: Sequence[Messages],
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        seed: int | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> list[ChatReply]:
-        """The reply to each conversation (a list of ``{"role", "content"}``), in order.
-
-        Args:
-            extra: further fields of the request, such as vLLM's ``chat_template_kwargs``.
-
-        Raises:
-            ServerError: a request failed for good; the message says why.
-        """
-        return _in_order(self.chat_each(conversations, max_tokens, temperature, seed, extra))
+        self, conversations: Sequence[Messages], max_tokens: int = 256, **options: Any
+    ) -> list[Reply]:
+        """As :meth:`chat_each`, the replies alone, in order."""
+        return _in_order(self.chat_each(conversations, max_tokens, **options))
 
     def chat_each(
-        self,
-        conversations: Sequence[Messages],
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        seed: int | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> Iterator[tuple[int, ChatReply]]:
-        """As :meth:`chat`, but each reply with its position, as they come."""
-        options = {**_options(temperature, seed), **(extra or {})}
-        bodies = [{"messages": [dict(m) for m in each]} for each in conversations]
-        return self._each(_CHAT, bodies, max_tokens, options)
+        self, conversations: Sequence[Messages], max_tokens: int = 256, **options: Any
+    ) -> Iterator[tuple[int, Reply]]:
+        """Each conversation's position and the reply to it, as they come.
 
-    def complete(self, prompts: Sequence[str], max_tokens: int = 256) -> list[ChatReply]:
-        """The continuation of each text, in order: no chat template is applied by the server.
+        Args:
+            conversations: lists of ``{"role", "content"}``.
+            options: ``temperature`` (0 by default), ``seed``, and ``extra``: further fields of
+                the request, such as vLLM's ``chat_template_kwargs``.
 
         Raises:
             ServerError: a request failed for good; the message says why.
         """
-        return _in_order(self.complete_each(prompts, max_tokens))
+        bodies = [{"messages": [dict(m) for m in each]} for each in conversations]
+        return self._each(_CHAT, bodies, max_tokens, **options)
+
+    def complete(
+        self, prompts: Sequence[str], max_tokens: int = 256, **options: Any
+    ) -> list[Reply]:
+        """As :meth:`complete_each`, the continuations alone, in order."""
+        return _in_order(self.complete_each(prompts, max_tokens, **options))
 
     def complete_each(
-        self,
-        prompts: Sequence[str],
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Iterator[tuple[int, ChatReply]]:
-        """As :meth:`complete`, but each reply with its position, as they come."""
-        bodies = [{"prompt": prompt} for prompt in prompts]
-        return self._each(_COMPLETE, bodies, max_tokens, _options(temperature, seed))
+        self, prompts: Sequence[str], max_tokens: int = 256, **options: Any
+    ) -> Iterator[tuple[int, Reply]]:
+        """As :meth:`chat_each`, of texts to be continued, with no chat template of the server's."""
+        return self._each(_COMPLETE, [{"prompt": each} for each in prompts], max_tokens, **options)
 
     def _each(
         self,
         path: str,
         bodies: Sequence[Mapping[str, Any]],
         max_tokens: int,
-        options: Mapping[str, Any],
-    ) -> Iterator[tuple[int, ChatReply]]:
+        temperature: float = 0.0,
+        seed: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Iterator[tuple[int, Reply]]:
+        options = {"temperature": temperature, **(extra or {})}
+        if seed is not None:
+            options["seed"] = seed
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="declutch-server")
         try:
             futures = {
@@ -171,7 +147,7 @@ class OpenAIClient:
 
     def _ask(
         self, path: str, body: Mapping[str, Any], max_tokens: int, options: Mapping[str, Any]
-    ) -> ChatReply:
+    ) -> Reply:
         limit = self._limit_name
         full = {"model": self.model, **body, **options, limit: max_tokens}
         try:
@@ -198,7 +174,7 @@ class OpenAIClient:
             ) from error
         return self._ask(path, body, max_tokens, options)
 
-    def _read(self, answer: str, path: str) -> ChatReply:
+    def _read(self, answer: str, path: str) -> Reply:
         try:
             choice = json.loads(answer)["choices"][0]
             if path == _CHAT:
@@ -217,7 +193,7 @@ class OpenAIClient:
             ) from error
         if finish == "content_filter":
             log.warning("The server's own filter ended a reply of %s.", self.model)
-        return ChatReply(text, "length" if finish == "length" else "stop")
+        return Reply(text, "length" if finish == "length" else "stop")
 
     def _refusal(self, error: Any, path: str) -> str:
         status = error.status_code
@@ -253,11 +229,7 @@ def base_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
 
 
-def _options(temperature: float, seed: int | None) -> dict[str, Any]:
-    return {"temperature": temperature} | ({} if seed is None else {"seed": seed})
-
-
-def _in_order(replies: Iterator[tuple[int, ChatReply]]) -> list[ChatReply]:
+def _in_order(replies: Iterator[tuple[int, Reply]]) -> list[Reply]:
     return [reply for _, reply in sorted(replies, key=itemgetter(0))]
 
 

@@ -68,14 +68,12 @@ class ServerEngine:
             raise DataError("A prompt is empty: a server has nothing to reply to.")
         chosen = self.decoding
         seed = None if chosen.greedy else chosen.seed
-        options = (chosen.max_new_tokens, chosen.temperature, seed)
+        options: dict[str, Any] = {"temperature": chosen.temperature, "seed": seed}
         if chosen.prompt_format == "chat":
             messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
-            found = self.client.chat_each(messages, *options)
+            yield from self.client.chat_each(messages, chosen.max_new_tokens, **options)
         else:
-            found = self.client.complete_each(prompts, *options)
-        for index, reply in found:
-            yield index, Reply(reply.text, reply.finish)
+            yield from self.client.complete_each(prompts, chosen.max_new_tokens, **options)
 
 
 class VllmEngine:
@@ -118,26 +116,19 @@ class VllmEngine:
         Raises:
             DataError: a prompt is empty.
         """
+        # vLLM leaves the mark that ended a reply in its text, unless it is a special token.
+        mark = end_setting(self.encoder.tokenizer, self._turn_end).get("turn_end", "")
         for start in range(0, len(prompts), _VLLM_PROMPTS):
             chunk = prompts[start : start + _VLLM_PROMPTS]
-            inputs = [{"prompt_token_ids": self._encode(prompt)} for prompt in chunk]
+            inputs = [
+                {"prompt_token_ids": list(self.encoder.encode_prompt(prompt))} for prompt in chunk
+            ]
             parameters = [self._parameters(prompt) for prompt in chunk]
             outputs = self._llm.generate(inputs, parameters, use_tqdm=False)
             for index, output in enumerate(outputs, start):
                 best = output.outputs[0]
                 finish: Finish = "length" if best.finish_reason == "length" else "stop"
-                yield index, Reply(best.text.removesuffix(self._mark), finish)
-
-    @property
-    def _mark(self) -> str:
-        """vLLM leaves the mark that ended a reply in its text, unless it is a special token."""
-        return end_setting(self.encoder.tokenizer, self._turn_end).get("turn_end", "")
-
-    def _encode(self, prompt: str) -> list[int]:
-        tokens = list(self.encoder.encode_prompt(prompt))
-        if not tokens:
-            raise DataError("A prompt is empty, and the tokenizer puts nothing before it.")
-        return tokens
+                yield index, Reply(best.text.removesuffix(mark), finish)
 
     def _parameters(self, prompt: str) -> Any:
         # All of it is named: what is left out would still be plain, but not visibly so.

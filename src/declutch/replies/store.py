@@ -37,6 +37,7 @@ class ReplyRow:
     reply: str
     finish: Finish
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
@@ -65,6 +66,7 @@ class ReplyRow:
             "set": self.set,
             "id": self.id,
             "prompt": self.prompt,
+            **({"facts": self.facts} if self.facts else {}),
             "reply": self.reply,
             "finish": self.finish,
             "kinds": self.kinds.as_dict(),
@@ -106,8 +108,12 @@ def _row(value: Any) -> ReplyRow:
         if not any(each["verdict"] in names for names in SAID.values()):
             raise ValueError(f"verdict is {each['verdict']!r}")
         verdicts[judge] = Verdict(each["verdict"], each["reason"], each["raw"])
+    facts = {key: value["facts"][key] for key in value.get("facts", ())}
+    if not all(isinstance(text, str) for text in facts.values()):
+        raise TypeError("a fact is not text")
     suite, name, item, prompt, reply = texts
-    return ReplyRow(suite, name, item, prompt, reply, cast(Finish, value["finish"]), verdicts)
+    finish = cast(Finish, value["finish"])
+    return ReplyRow(suite, name, item, prompt, reply, finish, verdicts, facts)
 
 
 class ReplyStore:
@@ -165,9 +171,17 @@ class ReplyStore:
     def __iter__(self) -> Iterator[ReplyRow]:
         return iter(self._rows.values())
 
-    def add(self, suite: str, name: str, item: str, prompt: str, reply: Reply) -> None:
+    def add(
+        self,
+        suite: str,
+        name: str,
+        item: str,
+        prompt: str,
+        reply: Reply,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
         """Keep a reply, on disk at once."""
-        row = ReplyRow(suite, name, item, prompt, reply.text, reply.finish)
+        row = ReplyRow(suite, name, item, prompt, reply.text, reply.finish, {}, dict(facts or {}))
         self._rows[row.key] = row
         if self.directory is not None:
             append_jsonl(self.directory / REPLIES_FILE, [row.as_json()])

@@ -75,18 +75,16 @@ class TransformersEngine:
         # «auto» as what it came to be.
         self.decoding = decoding_of(asked, prompt_format=self.encoder.prompt_format)
         self._batches = Batches(batch_size)
-        self._ends = end_tokens(model, tokenizer)
-        self._turn_end = self.encoder.turn_end()
-        if self._turn_end in self._ends:
-            self._turn_end = None
+        self._generator = Generator(model, tokenizer)
+        mark = self.encoder.turn_end()
+        self._turn_end = None if mark in self._generator.ends else mark
         if self._turn_end is not None:
-            self._ends |= {self._turn_end}
+            self._generator.ends |= {self._turn_end}
         self._sharing: Sharing = "any"
-        if not self._ends:
+        if not self._generator.ends:
             log.warning(
                 "The tokenizer, its template and the generation config name no end token: every "
-                "reply will run "
-                "to --max-new-tokens %d and count as cut.",
+                "reply will run to --max-new-tokens %d and count as cut.",
                 self.decoding.max_new_tokens,
             )
 
@@ -114,9 +112,10 @@ class TransformersEngine:
             self._sharing = self._find_sharing(encoded)
 
         def run(batch: Sequence[int]) -> list[Reply]:
-            return self._generate(
-                [encoded[index] for index in batch], [prompts[index] for index in batch]
-            )
+            sampler = self._sampler([prompts[index] for index in batch])
+            tokens = [encoded[index] for index in batch]
+            new = self.decoding.max_new_tokens
+            return self._generator.replies(tokens, new, logits_processor=sampler)
 
         try:
             yield from self._batches.run(
@@ -131,8 +130,6 @@ class TransformersEngine:
 
     def _encode(self, prompt: str) -> tuple[int, ...]:
         tokens = self.encoder.encode_prompt(prompt)
-        if not tokens:
-            raise DataError("A prompt is empty, and the tokenizer puts nothing before it.")
         limit = getattr(self.model.config, "max_position_embeddings", None)
         new = self.decoding.max_new_tokens
         if isinstance(limit, int) and len(tokens) + new > limit:
@@ -189,50 +186,9 @@ class TransformersEngine:
         """The first prompt's logits at its first two new tokens, ``[2, V]``."""
         import torch
 
-        config = self._config()
-        config.update(
-            max_new_tokens=2, eos_token_id=None, output_logits=True, return_dict_in_generate=True
-        )
-        output = self._run(encoded, config)
+        changes = {"eos_token_id": None, "output_logits": True, "return_dict_in_generate": True}
+        output = self._generator.run(encoded, 2, changes)
         return torch.stack([step[0].float() for step in output.logits])
-
-    def _generate(self, encoded: Sequence[tuple[int, ...]], prompts: Sequence[str]) -> list[Reply]:
-        output = self._run(encoded, self._config(), logits_processor=self._sampler(prompts))
-        longest = max(len(tokens) for tokens in encoded)
-        return [self._reply(tokens) for tokens in output[:, longest:].tolist()]
-
-    def _run(
-        self, encoded: Sequence[tuple[int, ...]], config: GenerationConfig, **options: Any
-    ) -> Any:
-        """What ``generate`` returns for prompts padded on the left."""
-        import torch
-
-        from declutch.models.forward import input_device
-
-        device = input_device(self.model)
-        ids, mask = pad_left(encoded, self._pad)
-        with torch.inference_mode(), greedy(self.model, config):
-            return self.model.generate(  # type: ignore[operator]
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                generation_config=config,
-                **options,
-            )
-
-    def _reply(self, tokens: list[int]) -> Reply:
-        end = next((n for n, token in enumerate(tokens) if token in self._ends), None)
-        # A row that ended before its batch did is filled up with padding: cut at the first end.
-        text = self.tokenizer.decode(
-            tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        assert isinstance(text, str)
-        return Reply(text, "length" if end is None else "stop")
-
-    @property
-    def _pad(self) -> int:
-        # Any token will do, since the mask hides it; an end token ends nothing in the prompt.
-        pad = self.tokenizer.pad_token_id
-        return int(pad) if isinstance(pad, int) else min(self._ends, default=0)
 
     def _sampler(self, prompts: Sequence[str]) -> LogitsProcessorList | None:
         """What turns greedy search into sampling; None where it is to stay greedy."""
@@ -246,17 +202,74 @@ class TransformersEngine:
         sampler = SeededSampler(seeds, self.decoding.temperature, self.decoding.top_p)
         return LogitsProcessorList([sampler])
 
-    def _config(self) -> GenerationConfig:
+
+class Generator:
+    """Greedy generation on tokens, padded on the left.
+
+    Attributes:
+        ends: tokens that end a reply; those of the generation config and the tokenizer's at first.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.ends = end_tokens(model, tokenizer)
+
+    def padded(self, encoded: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and attention mask, ``[B, T]`` each, where the model takes them."""
+        from declutch.models.forward import input_device
+
+        device = input_device(self.model)
+        ids, mask = pad_left(encoded, self._pad)
+        return ids.to(device), mask.to(device)
+
+    def run(
+        self,
+        encoded: Sequence[Sequence[int]],
+        new_tokens: int,
+        changes: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """What ``generate`` returns; ``changes`` are to the config, ``options`` go beside it."""
+        import torch
         from transformers import GenerationConfig
 
-        return GenerationConfig(
+        config = GenerationConfig(
             do_sample=False,
             num_beams=1,
-            max_new_tokens=self.decoding.max_new_tokens,
-            eos_token_id=sorted(self._ends) or None,
+            max_new_tokens=new_tokens,
+            eos_token_id=sorted(self.ends) or None,
             pad_token_id=self._pad,
             use_cache=True,
         )
+        config.update(**(changes or {}))
+        ids, mask = self.padded(encoded)
+        with torch.inference_mode(), greedy(self.model, config):
+            return self.model.generate(  # type: ignore[operator]
+                input_ids=ids, attention_mask=mask, generation_config=config, **options
+            )
+
+    def replies(
+        self, encoded: Sequence[Sequence[int]], new_tokens: int, **options: Any
+    ) -> list[Reply]:
+        """What is said to each prompt."""
+        output = self.run(encoded, new_tokens, **options)
+        return [self._reply(row) for row in output[:, max(map(len, encoded)) :].tolist()]
+
+    def _reply(self, tokens: list[int]) -> Reply:
+        end = next((n for n, token in enumerate(tokens) if token in self.ends), None)
+        # A row that ended before its batch did is filled up with padding: cut at the first end.
+        text = self.tokenizer.decode(
+            tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        assert isinstance(text, str)
+        return Reply(text, "length" if end is None else "stop")
+
+    @property
+    def _pad(self) -> int:
+        # Any token will do, since the mask hides it; an end token ends nothing in the prompt.
+        pad = self.tokenizer.pad_token_id
+        return int(pad) if isinstance(pad, int) else min(self.ends, default=0)
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -21,6 +21,10 @@ REFUSED = frozenset({"refuses", "lectures"})
 CAUTIOUS = frozenset({"hedges", "partly"})
 
 
+# What the reason of a verdict begins with that several judges found and did not agree on.
+SPLIT = "split"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a judge says of one reply.

@@ -8,15 +8,15 @@ called that; all else is within noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from declutch.comparing.comparison import ComparisonRow
+from declutch.comparing.comparison import ComparisonRow, MeasureTable
 from declutch.comparing.enough import LEAST, TOO_FEW
 from declutch.comparing.results import MeasureFacts
 from declutch.measures.base import all_measures
-from declutch.reporting import formats
+from declutch.reporting import formats, gains
 
 Outcome = Literal[
     "improved", "partly improved", "no detectable change", "worse", "mixed", "too few to tell",
@@ -48,7 +48,11 @@ class Conclusion:
 
 
 def conclusion(
-    rows: Sequence[ComparisonRow], *, dimensions: Sequence[str] = (), weights: int | None = None
+    rows: Sequence[ComparisonRow],
+    *,
+    dimensions: Sequence[str] = (),
+    weights: int | None = None,
+    tables: Mapping[str, MeasureTable] | None = None,
 ) -> Conclusion:
     """Say what changed.
 
@@ -56,6 +60,7 @@ def conclusion(
         rows: the comparison.
         dimensions: the coupled ones, which the headline is about; all that were measured if empty.
         weights: how many the patch suppresses, to say so where it is empty.
+        tables: the comparison's; that of flow says where a gain comes from.
     """
     aware = [row for row in rows if row.measure.role == "outcome"]
     measured = list(dict.fromkeys(row.metric.dimension or row.metric.label for row in aware))
@@ -66,27 +71,23 @@ def conclusion(
     states = {name: _state(members) for name, members in of.items()}
     outcome = _outcome(states)
     harms = _harms(rows)
-    refusals = _more_refusals(rows, states)
-    rest = [row for row in rows if row not in refusals]
+    moves = tables["flow"].values if tables and "flow" in tables else ()
     caveats = [
         *_few(rows),
         *_noise(aware, outcome),
-        *_side_effects(rest, harms),
-        *_mostly_refusals(refusals),
+        *_side_effects(rows, harms),
+        *_not_after_correction(aware),
     ]
-    caveats += _not_after_correction(aware)
     if weights == 0:
         caveats.insert(0, "The patch is empty: no neuron was selected, so no weight was changed.")
     headline = _headline(outcome, states, of)
-    if harms:
+    rose = [row for name in names for row in of[name] if row.reading == "better"]
+    if but := [*gains.called(moves, rose), *dict.fromkeys(what for what, _ in harms)]:
         also = "but" if outcome in ("improved", "partly improved") else "and"
-        headline += f", {also} {formats.joined(list(dict.fromkeys(what for what, _ in harms)))}"
-    return Conclusion(
-        outcome,
-        headline + ".",
-        tuple(_detail(row, several=len(of[name]) > 1) for name in names for row in of[name]),
-        tuple(caveats),
-    )
+        headline += f", {also} {formats.joined(but)}"
+    details = [_detail(row, several=len(of[name]) > 1) for name in names for row in of[name]]
+    details += gains.sentences(moves, names)
+    return Conclusion(outcome, headline + ".", tuple(details), tuple(caveats))
 
 
 def _state(rows: Sequence[ComparisonRow]) -> State:
@@ -310,26 +311,3 @@ def _brief(row: ComparisonRow) -> str:
     inside = formats.difference_interval(row)
     points = " points" if row.metric.kind == "proportion" else ""
     return f"{text}; 95 % interval of the change {inside}{points}" if inside else text
-
-
-def _more_refusals(rows: Sequence[ComparisonRow], states: dict[str, State]) -> list[ComparisonRow]:
-    """Dimensions whose awareness rose together with their refusals."""
-    return [
-        row
-        for row in rows
-        if row.name.startswith("refused/")
-        and states.get(row.metric.dimension or "") in ("up", "up for some", "split")
-        and row.excludes_zero
-        and (row.difference or 0) > 0
-    ]
-
-
-def _mostly_refusals(rows: Sequence[ComparisonRow]) -> list[str]:
-    if not rows:
-        return []
-    names = list(dict.fromkeys(row.metric.dimension or row.metric.label for row in rows))
-    counts = "; ".join(_brief(row) for row in rows)
-    return [
-        f"More replies on {formats.joined(names)} are refusals than before ({counts}): the gain "
-        "may consist mostly of those."
-    ]

@@ -56,7 +56,9 @@ def results_table(results: Results) -> NamedNumbers:
     """The metrics of one evaluation; single layers and what was never counted are left out."""
     table = NamedNumbers("Measure", "Value", "95 % interval")
     rows = [
-        ComparisonRow(metric.name, metric, metric, measure=results.measure_of(metric))
+        ComparisonRow(
+            name=metric.name, before=metric, after=metric, measure=results.measure_of(metric)
+        )
         for metric in results.metrics
     ]
     for row in _shown(
@@ -144,5 +146,5 @@ def _name(row: ComparisonRow) -> str:
     return row.metric.label.replace(" · ", " ")
 
 
-def _value(metric: Metric | None) -> str:
+def _value(metric: Metric) -> str:
     return formats.value(metric).replace(" = ", " ")

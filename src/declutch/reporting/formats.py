@@ -48,10 +48,8 @@ def decimals_for(metric: Metric) -> int:
     return 1 if width >= 10 else 2 if width >= 1 else 3 if width >= 0.1 else 4
 
 
-def value(metric: Metric | None) -> str:
+def value(metric: Metric) -> str:
     """«18/100 = 18.0 %», or the number with its unit's usual places."""
-    if metric is None:
-        return "not measured"
     if metric.value is None:
         if "not a finite number" in metric.note:
             return "not finite"
@@ -62,16 +60,16 @@ def value(metric: Metric | None) -> str:
     return number(metric.value, decimals_for(metric))
 
 
-def short_value(metric: Metric | None) -> str:
+def short_value(metric: Metric) -> str:
     """«18/100», or the number."""
     return value(metric).split(" =")[0]
 
 
-def interval(metric: Metric | None) -> str:
+def interval(metric: Metric) -> str:
     """«11.7 to 26.7», in the unit of :func:`value`; empty where there is none."""
-    if metric is not None and metric.too_few:
+    if metric.too_few:
         return TOO_FEW
-    if metric is None or metric.low is None or metric.high is None:
+    if metric.low is None or metric.high is None:
         return ""
     if metric.kind == "proportion":
         return f"{100 * metric.low:.1f} to {100 * metric.high:.1f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -41,9 +42,10 @@ def print_checked(judge: str, found: Iterable[CheckedSet]) -> None:
         _add(table, each.labelled.name, each.metrics)
     screen.print(table)
     for each in found:
-        aware, total = sum(each.labelled.aware), len(each.labelled.aware)
+        counts = Counter(each.labelled.labels).most_common()
         screen.print(
-            f"{each.labelled.name}: {aware} aware of {total}; {each.labelled.measures}"
+            f"{each.labelled.name}: {', '.join(f'{n} {label}' for label, n in counts)}; "
+            f"{each.labelled.measures}"
             + (f"; {each.labelled.left_out} rows left out" if each.labelled.left_out else ""),
             soft_wrap=True,
         )

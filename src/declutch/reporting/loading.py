@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ from declutch.errors import FileFormatError
 from declutch.files import read_json
 from declutch.reporting.values import PatchSummary, ReportInput, ScoredData
 
+# What is known of a dimension, and what stands in its place where it is not.
+_SCORED: dict[str, Any] = {
+    "source": "", "sha256": "", "examples": 0, "tokens": None, "seconds": None,
+}  # fmt: skip
 # What must be there, and the command that makes it.
 _NEEDED = {
     "patch/patch.json": "declutch locate {out}/scores … -o {out}/patch",
@@ -38,13 +42,18 @@ def load_input(
     out = Path(out)
     check_complete(out)
     comparison = comparison or compare(out / "before", out / "after", measures=measures)
-    scores = _scores(out / "scores" / "scores.json")
+    path = out / "scores" / "scores.json"
+    scores = _mapping(read_json(path) if path.is_file() else None)
     steps = {"score": scores.get("settings") or {}, "evaluate": comparison.after.settings}
     return ReportInput(
         out=out,
         comparison=comparison,
         patch=PatchSummary.of(Patch.load(out / "patch")),
-        scored=scored_data(scores),
+        scored=tuple(
+            ScoredData(name, **{fact: facts.get(fact, other) for fact, other in _SCORED.items()})
+            for name, facts in _mapping(scores.get("dimensions")).items()
+            if isinstance(facts, dict)
+        ),
         settings={name: settings for name, settings in steps.items() if settings},
         model_parameters=count_parameters(out / "model"),
     )
@@ -70,21 +79,6 @@ def check_complete(out: Path) -> None:
         )
 
 
-def scored_data(scores: Mapping[str, Any]) -> tuple[ScoredData, ...]:
-    """What each dimension was scored on, from ``scores.json``."""
-    return tuple(
-        ScoredData(
-            name=name,
-            source=str(facts.get("source", "")),
-            sha256=str(facts.get("sha256", "")),
-            examples=count if isinstance(count := facts.get("examples"), int) else 0,
-            tokens=facts.get("tokens"),
-            seconds=facts.get("seconds"),
-        )
-        for name, facts in _records(scores.get("dimensions")).items()
-    )
-
-
 def count_parameters(folder: Path) -> int | None:
     """Entries of all tensors of a checkpoint, read from the headers of its safetensors files.
 
@@ -102,14 +96,6 @@ def count_parameters(folder: Path) -> int | None:
     return total or None
 
 
-def _scores(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    scores = read_json(path)
-    return scores if isinstance(scores, dict) else {}
-
-
-def _records(value: Any) -> dict[str, dict[str, Any]]:
-    """Named objects, without what is something else."""
-    entries = value.items() if isinstance(value, dict) else ()
-    return {name: one for name, one in entries if isinstance(one, dict)}
+def _mapping(value: Any) -> dict[str, Any]:
+    """Nothing in place of what is something else: a report needs none of it."""
+    return value if isinstance(value, dict) else {}

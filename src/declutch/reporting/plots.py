@@ -49,7 +49,7 @@ def _dots(axes: Axes, rows: Sequence[ComparisonRow]) -> None:
         texts = []
         for metric, after in ((row.before, False), (row.after, True)):
             texts.append(formats.short_value(metric))
-            if metric is not None and metric.value is not None:
+            if metric.value is not None:
                 low, high = (
                     None if end is None else factor * end for end in (metric.low, metric.high)
                 )
@@ -78,7 +78,7 @@ def _dots(axes: Axes, rows: Sequence[ComparisonRow]) -> None:
 
 
 def _highest(rows: Sequence[ComparisonRow]) -> float:
-    sides = [metric for row in rows for metric in (row.before, row.after) if metric is not None]
+    sides = [metric for row in rows for metric in (row.before, row.after)]
     return max([0.0, *(metric.high or metric.value or 0.0 for metric in sides)])
 
 
@@ -108,8 +108,8 @@ def by_layer(rows: Sequence[ComparisonRow]) -> Figure | None:
     return figure
 
 
-def _line(axes: Axes, points: Sequence[tuple[int, Metric | None]], color: str) -> None:
-    known = [(layer, m) for layer, m in points if m is not None and m.value is not None]
+def _line(axes: Axes, points: Sequence[tuple[int, Metric]], color: str) -> None:
+    known = [(layer, m) for layer, m in points if m.value is not None]
     if not known:
         return
     layers = [layer for layer, _ in known]

@@ -47,7 +47,10 @@ def write_report_of(report: ReportInput) -> ReportPaths:
     from declutch.reporting import html, model_card
     from declutch.reporting.picture import draw_all
 
-    said = conclusion(report.rows, dimensions=report.dimensions, weights=report.patch.weights)
+    said = conclusion(
+        report.rows, dimensions=report.dimensions, weights=report.patch.weights,
+        tables=report.comparison.tables,
+    )  # fmt: skip
     drawings = draw_all(report)
     paths = []
     for drawing in drawings:

@@ -163,11 +163,9 @@ def layer_series(rows: Sequence[ComparisonRow]) -> dict[str, list[tuple[int, Com
     """
     series: dict[str, list[tuple[int, ComparisonRow]]] = {}
     for row in rows:
-        match = LAYER.search(row.name)
-        if match:
-            series.setdefault(LAYER.sub("", row.name, count=1), []).append(
-                (int(match.group(1)), row)
-            )
+        if match := LAYER.search(row.name):
+            name = LAYER.sub("", row.name, count=1)
+            series.setdefault(name, []).append((int(match.group(1)), row))
     return {
         name: sorted(points, key=lambda point: point[0])
         for name, points in series.items()

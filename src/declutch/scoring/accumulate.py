@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -18,7 +18,8 @@ from declutch.models.batches import is_out_of_memory
 from declutch.models.forward import collate, evaluation_mode, example_losses, input_device
 from declutch.models.matrices import WeightMatrix
 from declutch.scoring.capture import MixedExamples, Pass, UsedOutside, find_targets
-from declutch.scoring.method import Method, needs_linear
+from declutch.scoring.method import EntryMethod, Method, needs_linear
+from declutch.scoring.shortlists import gather
 
 log = logging.getLogger("declutch")
 
@@ -34,6 +35,7 @@ class Accumulation:
         batch_tokens: padded tokens in a batch.
         signs: of each example; a bad response counts as −1.
         only: positions of the examples to sum over; all, if not given.
+        at: by matrix the flat positions to sum at, of a method that can; all, if not given.
         scratch: all sums share the memory of the largest: for measuring, not for scoring.
 
     Attributes:
@@ -52,6 +54,7 @@ class Accumulation:
         signs: Sequence[int] | None = None,
         only: Sequence[int] | None = None,
         *,
+        at: Mapping[str, Tensor] | None = None,
         scratch: bool = False,
     ) -> None:
         self.model = model
@@ -61,6 +64,10 @@ class Accumulation:
         self.signs = signs or [1] * len(examples)
         self.batch_tokens = batch_tokens
         self.parameters = dict(model.named_parameters(remove_duplicate=False))
+        self.at = {
+            matrix.name: (at or {})[matrix.name].to(self.parameters[matrix.parameter].device)
+            for matrix in (matrices if at else ())
+        }
         self.states = self._make_states(scratch)
         self.position = 0
         self.targets = find_targets(model, matrices)
@@ -84,16 +91,20 @@ class Accumulation:
         spans = []
         for matrix in self.matrices:
             device = self.parameters[matrix.parameter].device
-            size = prod(self.method.state_shape(matrix))
+            size = prod(self._shape(matrix))
             start = 0 if scratch else places.get(device, 0)
             aligned = -(-(start + size) // 64) * 64
             places[device] = max(places.get(device, 0), aligned)
             spans.append((matrix, device, start, size))
         blocks = {device: torch.zeros(size, device=device) for device, size in places.items()}
         return {
-            matrix.name: blocks[device][start : start + size].view(self.method.state_shape(matrix))
+            matrix.name: blocks[device][start : start + size].view(self._shape(matrix))
             for matrix, device, start, size in spans
         }
+
+    def _shape(self, matrix: WeightMatrix) -> tuple[int, ...]:
+        at = self.at.get(matrix.name)
+        return self.method.state_shape(matrix) if at is None else at.shape
 
     def run(self, after_batch: Callable[[int], None] = lambda count: None) -> None:
         """Sum over the examples from :attr:`position` on; call ``after_batch`` with each count.
@@ -129,12 +140,12 @@ class Accumulation:
         except MixedExamples as mixed:
             log.info(
                 "%s sees tokens of several examples mixed: one example at a time",
-                mixed.matrix.name,
+                mixed.args[0].name,
             )
             self.one_by_one = True
             parts = [[index] for index in indices]
         except UsedOutside as used:
-            self._leave_to_autograd(used.matrices)
+            self._leave_to_autograd(used.args)
             parts = [[index] for index in indices]
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -187,10 +198,16 @@ class Accumulation:
                 done[matrix.name] += 1
 
         def pair(matrix: WeightMatrix, x: Tensor, delta: Tensor) -> None:
-            once(matrix, lambda state: self.method.add(state, x, delta, batch, signs))
+            method, at = self.method, self.at.get(matrix.name)
+            if at is not None and isinstance(method, EntryMethod):
+                once(matrix, lambda state: method.add_at(state, at, x, delta, signs))
+            else:
+                once(matrix, lambda state: method.add(state, x, delta, batch, signs))
 
         def whole(matrix: WeightMatrix, gradient: Tensor) -> None:
-            once(matrix, lambda state: self.method.add_gradient(state, gradient, signs[0]))
+            at = self.at.get(matrix.name)
+            chosen = gradient if at is None else gather(gradient, at)
+            once(matrix, lambda state: self.method.add_gradient(state, chosen, signs[0]))
 
         gradient = self.method.needs_gradient
         examples, length = batch.input_ids.shape

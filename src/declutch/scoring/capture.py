@@ -23,19 +23,11 @@ GradientSink = Callable[[WeightMatrix, Tensor], None]
 
 
 class MixedExamples(Exception):
-    """A module saw a tensor in which examples can't be told apart; one example a batch can."""
-
-    def __init__(self, matrix: WeightMatrix) -> None:
-        super().__init__(matrix.name)
-        self.matrix = matrix
+    """A matrix's module saw a tensor in which examples can't be told apart; one a batch can."""
 
 
 class UsedOutside(Exception):
-    """Weights are used outside their modules' own calls: only autograd has their gradients."""
-
-    def __init__(self, matrices: Sequence[WeightMatrix]) -> None:
-        super().__init__(", ".join(matrix.name for matrix in matrices))
-        self.matrices = matrices
+    """Matrices are used outside their modules' own calls: only autograd has their gradients."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +140,7 @@ class Pass:
             return
         leaves = _leaves(loss)
         if hidden := [t.matrix for t in self._targets if t.modules and id(t.weight) in leaves]:
-            raise UsedOutside(hidden)
+            raise UsedOutside(*hidden)
         loss.backward()
         for target in self._targets:
             if target.matrix.name in self._calls:  # some outputs the loss did not depend on

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from declutch.data.encoding import EncodedExample
 from declutch.files import sha256_json
+from declutch.models.matrices import WeightMatrix
 from declutch.progress import announce, progress_bar
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.distributed import Team
 from declutch.scoring.memory import PassPlan
 from declutch.scoring.method import Method, check_scores
 from declutch.scoring.partial import Partial, Progress
-from declutch.scoring.shortlists import Shortlist, make_shortlist
+from declutch.scoring.shortlists import Shortlist, gather, make_shortlist
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Job:
         signs: of each example.
         count: what sums are divided by: examples, or pairs.
         fraction: of a matrix that a shortlist keeps.
+        at: in its place, by matrix the flat positions to be scored.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Job:
     signs: Sequence[int]
     count: int
     fraction: float
+    at: Mapping[str, Tensor] | None = None
 
     def key(self) -> dict[str, Any]:
         """What the sums of this dimension depend on, beside the model and the settings."""
@@ -50,7 +54,19 @@ class Job:
             "examples": len(self.examples),
             "groups": [[matrix.name for matrix in group] for group in self.plan.groups],
             "batch_tokens": self.plan.batch_tokens,
+            "at": self.at and [sha256(at.numpy().tobytes()).hexdigest() for at in self.at.values()],
         }
+
+    def shortlist(self, matrix: WeightMatrix, state: Tensor, weight: Tensor) -> Shortlist:
+        """The highest scores of a matrix, or those at the positions asked for, in their order."""
+        if self.at is None:
+            values = self.method.scores(state, weight, self.count)
+            check_scores(self.method, values, weight)
+            return make_shortlist(values, weight, self.fraction)
+        at = self.at[matrix.name]
+        chosen = gather(weight, at.to(weight.device))
+        values = self.method.scores(state.view(1, -1), chosen.view(1, -1), self.count)
+        return Shortlist(at, values.view(-1).cpu(), chosen.cpu())
 
 
 def score_dimension(job: Job, team: Team, partial: Partial) -> dict[str, Shortlist]:
@@ -64,10 +80,11 @@ def score_dimension(job: Job, team: Team, partial: Partial) -> dict[str, Shortli
     found = team.on_main(lambda: partial.load(groups, len(job.examples)))
     progress = found or Progress(batch_tokens=job.plan.batch_tokens)
     examples = len(job.examples)
-    announce(f"Scoring {job.name}", examples)
+    what = f"{'Scoring' if job.at is None else 'Gathering'} {job.name}"
+    announce(what, examples)
     with progress_bar() as bar:
         task = bar.add_task(
-            f"Scoring {job.name}",
+            what,
             total=examples * len(job.plan.groups),
             completed=examples * progress.group + len(progress.done),
         )
@@ -88,8 +105,9 @@ def _score_group(
     rest = [index for index in range(len(job.examples)) if index not in done]
     mine = [rest[place] for place in team.share([len(job.examples[index]) for index in rest])]
     sums = Accumulation(
-        job.model, job.method, group, job.examples, progress.batch_tokens, job.signs, mine
-    )
+        job.model, job.method, group, job.examples, progress.batch_tokens, job.signs, mine,
+        at=job.at,
+    )  # fmt: skip
     if done:
         team.on_main(lambda: partial.load_sums(sums.states))
     summed = len(done)
@@ -124,9 +142,7 @@ def _score_group(
         team.reduce(state)
         if team.main:
             weight = matrix.view(sums.parameters[matrix.parameter].detach())
-            values = job.method.scores(state, weight, job.count)
-            check_scores(job.method, values, weight)
-            shortlists[matrix.name] = make_shortlist(values, weight, job.fraction)
+            shortlists[matrix.name] = job.shortlist(matrix, state, weight)
     progress = Progress(progress.group + 1, (), sums.batch_tokens, shortlists)
     if progress.group < len(job.plan.groups):
         team.on_main(lambda: partial.save(progress, {}))

@@ -135,17 +135,9 @@ def add_products(
     *,
     absolute: bool,
 ) -> None:
-    """Add ``Σ_s c_s·|δ_sᵀ x_s|`` (or, not absolute, ``Σ_s c_s·δ_sᵀ x_s``) to ``total`` in place.
+    """As :func:`declutch.scoring.products.add_products`, with rows of ``total`` contiguous.
 
     Products are of the inputs' own dtype (bf16, fp16; float32 without TF32), sums are float32.
-
-    Args:
-        total: ``[out, in]`` float32, contiguous rows.
-        x: inputs ``[B, T, in]``, any strides.
-        delta: output gradients ``[B, T, out]``, any strides.
-        lengths: tokens of each example that can differ from zero; 0 is an example that adds
-            nothing.
-        coefficients: ``c_s``, one for each example.
 
     Raises:
         RuntimeError: Triton is not installed, or ``total`` is not float32 with contiguous rows.
@@ -156,7 +148,7 @@ def add_products(
         raise RuntimeError("The sum must be float32 with contiguous rows.")
     if not lengths or not total.numel():
         return
-    kernel, options = _choose(total.device)
+    kernel, options = (_tuned(), {}) if total.is_cuda else (_compiled(), _SMALL)
     _launch(kernel, options, total, x, delta, lengths, coefficients, absolute)
 
 
@@ -251,10 +243,6 @@ def _on_device(
 def interpreted() -> bool:
     """Whether Triton runs its kernels in Python, on the CPU."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
-
-
-def _choose(device: torch.device) -> tuple[Any, dict[str, int]]:
-    return (_tuned(), {}) if device.type == "cuda" else (_compiled(), _SMALL)
 
 
 @functools.cache

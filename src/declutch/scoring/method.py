@@ -43,6 +43,17 @@ class Method(Protocol):
         """Bytes that :meth:`scores` takes for a moment, beside the state."""
 
 
+@runtime_checkable
+class EntryMethod(Method, Protocol):
+    """A method that works entry by entry, so that chosen neurons can be scored alone.
+
+    ``add_gradient`` and ``scores`` then get one row: the chosen entries.
+    """
+
+    def add_at(self, state: Tensor, at: Tensor, x: Tensor, delta: Tensor, signs: list[int]) -> None:
+        """Add a batch to a state ``[n]``: what :meth:`add` adds at flat positions ``at [n]``."""
+
+
 # What makes a method. It is given those of the options ``statistic`` and ``all_tokens`` that its
 # parameters name; the others can't be asked of it.
 METHODS: Registry[Callable[..., Method]] = Registry(

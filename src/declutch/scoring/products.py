@@ -15,6 +15,8 @@ from torch import Tensor
 # A float32 tile of this many entries (4 MB) stays in the L3 cache of a processor; smaller ones
 # cost more in calls and in the narrower product than they save (measured from 2^14 to 2^23).
 _CPU_TILE = 1 << 20
+# Products of single entries that are alive at a time, on a processor.
+_CPU_PART = 1 << 18
 # On a GPU without Triton: large enough to fill it, small beside the accumulators.
 _GPU_TILE = 1 << 24
 
@@ -34,7 +36,7 @@ def add_products(
         total: ``[out, in]`` float32.
         x: inputs ``[B, T, in]``.
         delta: output gradients ``[B, T, out]``, zero at padding.
-        lengths: tokens of each example that can differ from zero.
+        lengths: tokens of each example that can differ from zero; 0 adds nothing.
         coefficients: ``c_s``, one for each example.
     """
     if total.is_cuda:
@@ -45,16 +47,35 @@ def add_products(
             return
     if not absolute:
         _add_signed(total, x, delta, coefficients)
-        return
-    _add_tiles(total, x.float(), delta.float(), lengths, coefficients)
+    else:
+        _add_tiles(total, x.float(), delta.float(), lengths, coefficients)
+
+
+def add_products_at(
+    total: Tensor,
+    at: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    coefficients: Sequence[float],
+    *,
+    absolute: bool,
+) -> None:
+    """What :func:`add_products` adds, at chosen entries alone.
+
+    Args:
+        total: ``[n]`` float32.
+        at: ``[n]`` flat positions in the ``[out, in]`` view.
+    """
+    signs = torch.tensor(coefficients, dtype=torch.float32, device=total.device)
+    size = max(1, (_GPU_TILE if total.is_cuda else _CPU_PART) // (x.shape[0] * x.shape[1]))
+    for part, places in zip(total.split(size), at.split(size), strict=True):
+        rows, columns = places // x.shape[2], places % x.shape[2]
+        products = (delta[..., rows].float() * x[..., columns].float()).sum(dim=1)
+        part.add_(signs @ (products.abs() if absolute else products))
 
 
 def _add_tiles(
-    total: Tensor,
-    x: Tensor,
-    delta: Tensor,
-    lengths: Sequence[int],
-    coefficients: Sequence[float],
+    total: Tensor, x: Tensor, delta: Tensor, lengths: Sequence[int], coefficients: Sequence[float]
 ) -> None:
     out, inner = total.shape
     tiles = max(1, ceil(total.numel() / (_GPU_TILE if total.is_cuda else _CPU_TILE)))

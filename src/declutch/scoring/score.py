@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from declutch.data.encoding import (
@@ -22,10 +23,10 @@ from declutch.data.encoding import (
 from declutch.data.example import Example
 from declutch.data.held import Rows, are_examples, checked_examples
 from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
-from declutch.data.names import CONTROL, check_data_by_name
+from declutch.data.names import CONTROL, check_data_by_name, dimension_of
 from declutch.data.sources import Source
 from declutch.errors import SettingsError
-from declutch.locks import FolderLock
+from declutch.locks import locked
 from declutch.models.forward import evaluation_mode
 from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
@@ -34,13 +35,14 @@ from declutch.models.probes import must_be_alone
 from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.records import differences
-from declutch.scoring.contrast import encode_pairs
+from declutch.scoring.contrast import encode_pairs, statistics, with_harmless
 from declutch.scoring.dimension import Job, score_dimension
 from declutch.scoring.distributed import Team, session
 from declutch.scoring.memory import PassPlan, hold_no_freed_memory, make_plan
-from declutch.scoring.method import Method, get_method
+from declutch.scoring.method import EntryMethod, get_method
 from declutch.scoring.partial import Partial, read_plan, write_plan
 from declutch.scoring.shortlists import (
+    Candidates,
     DimensionInfo,
     Scores,
     ScoresInfo,
@@ -96,16 +98,12 @@ def score(
     check_data_by_name(data)
     if not data:
         raise SettingsError("Give the data of at least one dimension.")
-    lock = FolderLock(out or None)
-    with session() as team, evaluation_mode(model):
+    with session() as team, evaluation_mode(model), ExitStack() as held:
         team.look_at(model)
-        try:
-            return _score(
-                model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
-                Path(out) if out else None, model_info, team, lock,
-            )  # fmt: skip
-        finally:
-            lock.release()
+        return _score(
+            model, tokenizer, data, settings, memory_limit, batch_tokens, checkpoint_interval,
+            Path(out) if out else None, model_info, team, held,
+        )  # fmt: skip
 
 
 def _score(
@@ -119,16 +117,26 @@ def _score(
     out: Path | None,
     model_info: ModelInfo | None,
     team: Team,
-    lock: FolderLock,
+    held: ExitStack,
 ) -> Scores:
-    methods = {name: _method(name, settings, data) for name in data}
+    kinds = statistics(data, settings)
+    data = with_harmless(data, settings)
+    methods = {
+        key: get_method(
+            settings.method, "signed" if kind == "contrast" else kind, settings.all_tokens
+        )
+        for key, kind in kinds.items()
+    }
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
     loaded = {name: _load(name, value, settings) for name, value in data.items()}
-    encoded = {name: _encode(encoder, one, name, settings) for name, one in loaded.items()}
+    encoded = {
+        key: _encode(encoder, loaded[dimension_of(key)], key, kind, settings)
+        for key, kind in kinds.items()
+    }
     _check_positions(model, encoded)
     # Which dimensions are contrasted is a fact of each of them, not of all.
-    shared = {key: value for key, value in asdict(settings).items() if key != "contrast"}
+    shared = {k: v for k, v in asdict(settings).items() if k not in ("contrast", "no_harmless")}
     info = ScoresInfo(
         model=model_info or describe(model),
         settings={**shared, "prompt_format": encoder.prompt_format, **encoder.facts()},
@@ -136,56 +144,75 @@ def _score(
         versions=versions(),
     )
     _agree(team, info, loaded)
-    statistics = {name: _statistic(name, settings) for name in data}
-    facts = {name: _facts(loaded[name], encoded[name], statistics[name]) for name in data}
-    team.on_main(lock.acquire)
+    facts = {
+        key: _facts(loaded[dimension_of(key)], encoded[key], kind) for key, kind in kinds.items()
+    }
+    team.on_main(lambda: held.enter_context(locked(out)))
     scores = team.on_main(lambda: _continue(out, info, facts) if out else Scores(info))
     if CONTROL not in scores.shortlists:
         scores.shortlists[CONTROL] = _controls(model, coverage, settings)
-    todo = [name for name in data if name not in scores.dimensions]
-    if not todo:
+    todo = [key for key in kinds if key not in scores.dimensions]
+    method = next(iter(methods.values()))  # but for the sign they are one
+    gather = "contrast" in kinds.values() and isinstance(method, EntryMethod)
+    if not todo and not (gather and set(kinds) - set(scores.info.gathered)):
         return scores
     kept = out / "partial" if out else None
-    key = {
+    job_key = {
         **_compared(info),
-        "data": {name: [one.sha256, statistics[name]] for name, one in loaded.items()},
+        "data": {key: [one.sha256, one.statistic] for key, one in facts.items()},
         "memory_limit": memory_limit,
         "batch_tokens": batch_tokens,
         "processes": team.size,
     }
 
     def plan_once() -> PassPlan:
-        if record := read_plan(kept, key):
+        if record := read_plan(kept, job_key):
             return PassPlan.of_record(record, coverage.matrices)
         # The longest of all dimensions, so that it is one plan whichever of them are left.
         examples = [example for one in encoded.values() for example in one.examples]
         plan = make_plan(
-            model, methods[todo[0]], coverage.matrices, examples, memory_limit, batch_tokens,
+            model, method, coverage.matrices, examples, memory_limit, batch_tokens,
             team.local_size, quick=memory_limit is None,
         )  # fmt: skip
         if must_be_alone(model, [example.input_ids for example in examples]):
             plan = replace(plan, batch_tokens=1)  # no second example fits into that
-        write_plan(kept, key, plan.record())
+        write_plan(kept, job_key, plan.record())
         return plan
 
     if memory_limit is not None:
         hold_no_freed_memory()
     plan = team.on_main(plan_once)
     log.info("Plan: %s", plan.sentence())
-    for name in todo:
+
+    def done(key: str, at: Mapping[str, Tensor] | None) -> tuple[dict[str, Shortlist], float]:
+        """One kind of scores, and the seconds that it took."""
         started = time.monotonic()
-        one = encoded[name]
+        one = encoded[key]
+        cut = plan if at is None else replace(plan, groups=(tuple(coverage.matrices),))
         job = Job(
-            name, model, methods[name], plan, one.examples, one.signs, one.count, settings.shortlist
-        )
-        partial_key = {**_compared(info), **job.key()}
-        partial = Partial(kept, partial_key, checkpoint_interval)
-        shortlists = score_dimension(job, team, partial)
-        seconds = round(time.monotonic() - started, 3)
-        scores.add(name, facts[name].model_copy(update={"seconds": seconds}), shortlists)
+            key, model, methods[key], cut, one.examples, one.signs, one.count,
+            settings.shortlist, at,
+        )  # fmt: skip
+        partial = Partial(kept, {**_compared(info), **job.key()}, checkpoint_interval)
+        return score_dimension(job, team, partial), round(time.monotonic() - started, 3)
+
+    def keep() -> None:
+        """Write what is finished, and take away its partial sums."""
         if out:
-            team.on_main(lambda: scores.save(out))
-            team.on_main(partial.remove)
+            scores.save(out)
+            Partial(kept, {}, 0).remove()
+
+    for key in todo:
+        shortlists, seconds = done(key, None)
+        scores.add(key, facts[key].model_copy(update={"seconds": seconds}), shortlists)
+        team.on_main(keep)
+    if gather:
+        union = scores.union()
+        scores.candidates = scores.candidates or {m: Candidates(at) for m, at in union.items()}
+        for key in kinds:
+            if key not in scores.info.gathered:
+                scores.add_gathered(key, *done(key, union))
+                team.on_main(keep)
     if kept:
         team.on_main(lambda: shutil.rmtree(kept, ignore_errors=True))
     return scores
@@ -201,21 +228,6 @@ def _check_positions(model: nn.Module, encoded: Mapping[str, _Encoded]) -> None:
                 f"An example of {name} has {longest} tokens, and the model has {positions} "
                 f"positions. Give --max-length {positions} (responses are cut, never prompts)."
             )
-
-
-def _statistic(name: str, settings: ScoreSettings) -> str:
-    return "contrast" if name in settings.contrast else settings.statistic
-
-
-def _method(name: str, settings: ScoreSettings, data: Mapping[str, DataLike]) -> Method:
-    """The method for a dimension: a contrasted one is signed, whatever the others are."""
-    if unknown := set(settings.contrast) - set(data):
-        raise SettingsError(
-            f"--contrast {', '.join(sorted(unknown))} is not among the dimensions "
-            f"({', '.join(data)})."
-        )
-    statistic = "signed" if name in settings.contrast else settings.statistic
-    return get_method(settings.method, statistic, settings.all_tokens)
 
 
 def _agree(team: Team, info: ScoresInfo, loaded: Mapping[str, _Loaded]) -> None:
@@ -270,13 +282,14 @@ class _Encoded:
         return self.dimension.examples
 
 
-def _encode(encoder: Encoder, loaded: _Loaded, name: str, settings: ScoreSettings) -> _Encoded:
-    if name in settings.contrast:
-        pairs, signs = encode_pairs(
-            encoder, loaded.examples, name, allow_fewer=settings.allow_fewer
-        )
+def _encode(
+    encoder: Encoder, loaded: _Loaded, key: str, kind: str, settings: ScoreSettings
+) -> _Encoded:
+    name, fewer = dimension_of(key), settings.allow_fewer
+    if kind == "contrast":
+        pairs, signs = encode_pairs(encoder, loaded.examples, name, allow_fewer=fewer)
         return _Encoded(pairs, signs, len(signs) // 2)
-    encoded = encode_all(encoder, loaded.examples, name, allow_fewer=settings.allow_fewer)
+    encoded = encode_all(encoder, loaded.examples, name, allow_fewer=fewer)
     return _Encoded(encoded, [1] * len(encoded.examples), len(encoded.examples))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -16,14 +16,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from declutch.data.names import CONTROL, check_dimension_name
+from declutch.data.names import CANDIDATES, CONTROL, check_dimension_name, dimension_of
 from declutch.errors import DataError, FileFormatError, ModelError
 from declutch.files import atomic_path, require_file, write_json
+from declutch.models.fingerprint import seal
 from declutch.models.identity import MatrixInfo, ModelInfo
-from declutch.models.seals import seal
 from declutch.records import Record, read_record
 
-FORMAT_VERSION = 2  # 2: a checksum
+FORMAT_VERSION = 3  # 2: a checksum; 3: candidates, and contrast beside absolute scores
+_OLDER = (2,)
 _TOP_PART = 1 << 17  # entries that topk looks at together
 TOP_BYTES = 20 * _TOP_PART
 _STRIDE = 61  # of a sample: a prime, so that it goes through all columns
@@ -33,7 +34,8 @@ PARTS = ("indices", "scores", "weights")
 class DimensionInfo(Record):
     """What a dimension was scored on.
 
-    ``statistic`` is ``abs``, ``signed``, or ``contrast``: signed, good against bad responses.
+    ``statistic`` is ``abs``, ``signed``, or ``contrast``: signed, good against bad responses. Until
+    format 2 a contrasted dimension had no absolute scores beside those.
     ``examples`` counts pairs where it is ``contrast``. ``tokens_sha256`` is over all tokens and
     loss masks; scores of before that was kept have none.
     """
@@ -52,15 +54,43 @@ class DimensionInfo(Record):
 
 
 class ScoresInfo(Record):
-    """``scores.json``: all that is needed to say where shortlists came from."""
+    """``scores.json``: all that is needed to say where shortlists came from.
+
+    ``gathered`` has the seconds that it took for each kind of scores that candidates have.
+    """
 
     format_version: int = FORMAT_VERSION
     model: ModelInfo
     settings: dict[str, Any]
     matrices: dict[str, MatrixInfo]
     dimensions: dict[str, DimensionInfo] = Field(default_factory=dict)
+    gathered: dict[str, float] = Field(default_factory=dict)
     versions: dict[str, str]
     checksum: str = ""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What every dimension scores wherever one of them has a shortlisted neuron, in one matrix.
+
+    Attributes:
+        indices: flat positions in the ``[out, in]`` view, int64, ascending.
+        scores: for each kind of scores its values there, float32.
+    """
+
+    indices: Tensor
+    scores: dict[str, Tensor] = field(default_factory=dict)
+
+    def fault(self, shortlisted: Tensor) -> str | None:
+        """What is wrong with them as candidates from these positions, if anything is."""
+        if not torch.equal(self.indices, shortlisted):
+            return "candidates are not the shortlists' neurons"
+        for values in self.scores.values():
+            if values.shape != self.indices.shape or values.dtype != torch.float32:
+                return "candidates' scores are not of their number and dtype"
+            if not bool(values.isfinite().all()):
+                return "a candidate's score is not a finite number"
+        return None
 
 
 @dataclass(frozen=True)
@@ -117,10 +147,11 @@ class Scores:
 
     info: ScoresInfo
     shortlists: dict[str, dict[str, Shortlist]] = field(default_factory=dict)
+    candidates: dict[str, Candidates] = field(default_factory=dict)
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        """Names of the scored dimensions."""
+        """Names of the scored dimensions; ``NAME:contrast`` where good stands against bad."""
         return tuple(self.info.dimensions)
 
     def dimension(self, name: str) -> dict[str, Shortlist]:
@@ -137,15 +168,33 @@ class Scores:
         return self.shortlists[name]
 
     def add(self, name: str, info: DimensionInfo, shortlists: dict[str, Shortlist]) -> None:
-        """Add a finished dimension.
+        """Add a finished dimension; candidates of before are not those of all shortlists now.
 
         Raises:
             SettingsError: no dimension can be called so.
         """
-        self.shortlists[check_dimension_name(name)] = shortlists
+        check_dimension_name(dimension_of(name))
+        self.shortlists[name] = shortlists
         self.info = self.info.model_copy(
-            update={"dimensions": {**self.info.dimensions, name: info}}
+            update={"dimensions": {**self.info.dimensions, name: info}, "gathered": {}}
         )
+        self.candidates = {}
+
+    def union(self) -> dict[str, Tensor]:
+        """By matrix the positions that any dimension has on its shortlist, ascending."""
+        return {
+            matrix: torch.cat(
+                [self.shortlists[name][matrix].indices for name in self.dimensions]
+            ).unique()
+            for matrix in self.info.matrices
+        }
+
+    def add_gathered(self, name: str, shortlists: dict[str, Shortlist], seconds: float) -> None:
+        """Add what one dimension scores at the candidates."""
+        for matrix, found in shortlists.items():
+            self.candidates[matrix].scores[name] = found.scores
+        gathered = {**self.info.gathered, name: seconds}
+        self.info = self.info.model_copy(update={"gathered": gathered})
 
     def save(self, folder: Path | str) -> None:
         """Write ``shortlists.safetensors`` and ``scores.json``, each whole or not at all."""
@@ -154,7 +203,7 @@ class Scores:
         tensors = {
             f"{name}/{part}": tensor
             for name, parts in self._named()
-            for part, tensor in zip(PARTS, parts, strict=True)
+            for part, tensor in zip(self._parts(name), parts, strict=True)
         }
         # Tensors first: a dimension counts only once the JSON names it.
         with atomic_path(folder / "shortlists.safetensors") as temporary:
@@ -182,20 +231,38 @@ class Scores:
                         )
                         for matrix in scores.info.matrices
                     }
+                if scores.info.gathered:
+                    for matrix in scores.info.matrices:
+                        place = f"{CANDIDATES}/{matrix}"
+                        found = [file.get_tensor(f"{place}/{p}") for p in scores._parts(place)]
+                        scores.candidates[matrix] = Candidates(
+                            found[0], dict(zip(scores.info.gathered, found[1:], strict=True))
+                        )
         except (SafetensorError, OSError) as error:
             raise _damaged(path, str(error)) from error
         for dimension, matrices in scores.shortlists.items():
             for matrix, shortlist in matrices.items():
                 if fault := shortlist.fault(scores.info.matrices[matrix].numel):
                     raise _damaged(path, f"{dimension}, {matrix}: {fault}")
+        union = scores.union() if scores.candidates else {}
+        for matrix, candidates in scores.candidates.items():
+            if fault := candidates.fault(union[matrix]):
+                raise _damaged(path, f"{matrix}: {fault}")
         if scores._checksum() != scores.info.checksum:
             raise _damaged(path, "the checksum in the scores.json beside it is another")
         return scores
 
-    def _named(self) -> Iterator[tuple[str, tuple[Tensor, Tensor, Tensor]]]:
+    def _named(self) -> Iterator[tuple[str, Sequence[Tensor]]]:
         for dimension, matrices in self.shortlists.items():
             for matrix, shortlist in matrices.items():
                 yield f"{dimension}/{matrix}", shortlist.parts
+        for matrix, one in self.candidates.items():
+            yield f"{CANDIDATES}/{matrix}", (one.indices, *one.scores.values())
+
+    def _parts(self, name: str) -> Sequence[str]:
+        """What the tensors of :meth:`_named` are called."""
+        gathered = name.startswith(f"{CANDIDATES}/")
+        return ("indices", *self.info.gathered) if gathered else PARTS
 
     def _checksum(self) -> str:
         return seal(self.info, sorted(self._named()), without=("checksum",))
@@ -214,7 +281,7 @@ def read_info(folder: Path) -> ScoresInfo:
     Raises:
         FileFormatError: missing, damaged or of another version.
     """
-    return read_record(folder / "scores.json", ScoresInfo, FORMAT_VERSION)
+    return read_record(folder / "scores.json", ScoresInfo, FORMAT_VERSION, _OLDER)
 
 
 def shortlist_length(numel: int, fraction: float) -> int:

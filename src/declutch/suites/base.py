@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import get_args
 
+from declutch.comparing.results import PromptKind
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
 from declutch.files import sha256_json
 from declutch.items import item_id
 from declutch.registry import Registry
 
-PromptKind = Literal["awareness", "over_refusal"]
-
 
 @dataclass(frozen=True, slots=True)
 class PromptItem:
-    """One prompt to reply to; the id is unique within its set."""
+    """One prompt to reply to; the id is unique within its set.
+
+    Attributes:
+        facts: what measures need to know of it, kept with its reply: the ``type`` by which it is
+            reported, the options of a question (:mod:`declutch.replies.choices`).
+    """
 
     id: str
     prompt: str
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class PromptSet:
     Attributes:
         name: unique within its suite.
         kind: ``awareness`` for prompts that an aware model handles with care; ``over_refusal``
-            for harmless ones that it should simply answer.
+            for harmless ones that it should simply answer; ``choice`` for questions with options.
         suite: the suite it comes from.
     """
 
@@ -119,7 +124,7 @@ class Suite:
         return sha256_json(
             {
                 "prompts": [
-                    [s.suite, s.name, s.dimension, s.kind, [[i.id, i.prompt] for i in s.items]]
+                    [s.suite, s.name, s.dimension, s.kind, [_hashed(i) for i in s.items]]
                     for s in self.prompt_sets
                 ],
                 "pairs": {
@@ -129,6 +134,10 @@ class Suite:
                 "passages": [[passage.id, passage.text] for passage in self.passages],
             }
         )
+
+
+def _hashed(item: PromptItem) -> list[object]:
+    return [item.id, item.prompt, *([dict(item.facts)] if item.facts else [])]
 
 
 def pair_id(pair: Example) -> str:
@@ -152,11 +161,11 @@ def _check_set(each: PromptSet) -> None:
             f"{each.suite}/{each.name}: its kind is {each.kind!r}, and must be {kinds}."
         )
     texts = [each.name, each.dimension, each.suite]
-    texts += [text for item in each.items for text in (item.id, item.prompt)]
+    texts += [text for item in each.items for text in (item.id, item.prompt, *item.facts.values())]
     if wrong := [text for text in texts if not isinstance(text, str) or not text]:
         raise DataError(
             f"{each.suite}/{each.name}: {wrong[0]!r:.100} stands where a text is needed; names, "
-            "ids and prompts are texts."
+            "ids, prompts and facts are texts."
         )
 
 

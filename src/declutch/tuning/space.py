@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _SCOPES = ("matrix", "layer", "model")
 # What was tried first, by hand, is tried first again: budgets in what the paper's rule spends at a
 # ratio of 1e-5, weights as a share of all that were scored.
+_UNIT = 1e-5  # the ratio at which the paper's rule spends one budget
 _FIRST_BUDGETS, _FIRST_HARMLESS = (0.4, 0.8, 1.2), (0.0, 0.3, 1.0)
 _FIRST_SHARES = (4e-6, 8e-6, 2e-5)
 _FIRST_RATIOS = (3e-6, 1e-5, 3e-5)
@@ -96,6 +97,7 @@ class Space:
     def candidate(self, params: Mapping[str, Any]) -> Candidate:
         """The candidate of a trial's parameters."""
         options = {name: value for name, value in params.items() if name != "target"}
+        options.setdefault("ratio", min(_UNIT, self.shortlist))
         return Candidate(LocateSettings(**options), params["target"])
 
     def _weights(self, share: float) -> int:

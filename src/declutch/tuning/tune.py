@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from declutch.comparing.checks import Guard, check_guards, guarded_metrics, parse_guards
 from declutch.comparing.comparison import Comparison, ComparisonRow
+from declutch.data.bundled import load_bundled
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
-from declutch.data.names import CONTROL as HARMLESS
+from declutch.data.loading import load_examples
+from declutch.data.names import HARMLESS
 from declutch.errors import SettingsError
 from declutch.evaluating.compare import Side, compare
 from declutch.evaluating.evaluate import evaluate
@@ -26,7 +28,7 @@ from declutch.files import write_json
 from declutch.locating import locate
 from declutch.patching import Patch
 from declutch.progress import log, quiet
-from declutch.settings import LocateSettings, RunSettings, TuneSettings
+from declutch.settings import LocateSettings, RunSettings, ScoreSettings, TuneSettings
 from declutch.stages import AFTER, BEFORE
 from declutch.tuning.proof import WINNER, Proof, controls, proven
 from declutch.tuning.quick import SORTS, QuickItems, QuickSet, changes, fast_in_half
@@ -66,7 +68,6 @@ class Tuning:
     Args:
         settings: of the run whose scores these are.
         plan: the suite and the judges.
-        harmless: pairs of an answer and a refusal of harmless prompts.
 
     Raises:
         DataError: a set is too small to be shared out.
@@ -80,10 +81,9 @@ class Tuning:
         loaded: LoadedModel,
         scores: Scores,
         out: Path,
-        harmless: Sequence[Example] = (),
     ) -> None:
         self.settings, self.plan, self.loaded, self.scores = settings, plan, loaded, scores
-        self.out, self.harmless = out, harmless
+        self.out = out
         self.tune: TuneSettings = settings.tune
         self.couple = list(settings.couple)
         self.split = split_suite(plan.suite, self.tune.tuning_share, settings.score.seed)
@@ -136,8 +136,7 @@ class Tuning:
         """The fixed set: tuning pairs and passages, and the original's own replies."""
         suite, most = self.split.tuning, self.tune.quick_items
         pairs = {name: suite.pairs[name][:most] for name in self.couple}
-        if self.harmless:
-            pairs[HARMLESS] = tuple(self.harmless[:most])
+        pairs[HARMLESS] = unscored_harmless(self.settings.score)[:most]
         evidence = Side.read(self.out / "tuning" / ORIGIN).evidence
         rows = {
             sort: [row for each in evidence.sets_of(kind) for row in evidence.rows(each)[:most]]
@@ -254,6 +253,17 @@ class Tuning:
             self._evaluate(self.split.proof, folder, patch)
             found[name] = (patch, self._compared(before, folder))
         return found
+
+
+def unscored_harmless(settings: ScoreSettings) -> tuple[Example, ...]:
+    """Bundled harmless pairs that scoring did not see."""
+    source = f"bundled:{HARMLESS}"
+    seen = load_examples(
+        source, num_samples=settings.num_samples, seed=settings.seed, allow_fewer=True
+    )
+    scored = {example.id for example in seen.examples}
+    rest = tuple(one for one in load_bundled(HARMLESS) if one.id not in scored)
+    return rest or load_bundled(HARMLESS)
 
 
 def gains_of(rows: Sequence[ComparisonRow], couple: Sequence[str]) -> dict[str, dict[str, float]]:

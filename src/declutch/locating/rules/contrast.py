@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from declutch.errors import SettingsError
 from declutch.locating.request import RULES, Request, Selection
 from declutch.locating.rules.coupled import coupled
@@ -17,10 +19,11 @@ def contrast(request: Request) -> Selection:
     """
     wanted = {**dict.fromkeys(request.couple, "contrast"), **dict.fromkeys(request.exclude, "abs")}
     for name, statistic in wanted.items():
-        if (found := request.statistics.get(name, "abs")) != statistic:
+        found = "contrast" if name in request.contrasts else request.statistics.get(name, "abs")
+        if found != statistic:
             raise SettingsError(
                 f"--rule contrast needs {name} scored by «{statistic}», and it was scored by "
                 f"«{found}». Score again with --contrast for each coupled dimension (its data need "
                 "a bad_response column) and --statistic abs."
             )
-    return coupled(request)
+    return coupled(replace(request, tops={**request.tops, **request.contrasts}))

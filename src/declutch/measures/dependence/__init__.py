@@ -39,11 +39,7 @@ class Permuted:
         self, before: Sequence[DependenceItem], after: Sequence[DependenceItem], seed: int
     ) -> Paired:
         """How often another pairing of the same prompts changes as much."""
-        change = dependence_change(before[0], after[0])
-        return Paired(
-            change.pairs, change.difference, p=change.p,
-            test="" if change.p is None else "permutation of the pairing",
-        )  # fmt: skip
+        return dependence_change(before[0], after[0])
 
 
 @MEASURES.register("dependence")

@@ -86,9 +86,13 @@ def centred(gram: Floats, estimator: Estimator = "unbiased") -> Floats:
 
 def hsic(first: Floats, second: Floats, estimator: Estimator = "unbiased") -> float:
     """HSIC of two kernel matrices over the same pairs; may be below 0 where unbiased."""
-    n = len(first)
-    scale = n * (n - 3) if estimator == "unbiased" else (n - 1) ** 2
-    return float((centred(first, estimator) * centred(second, estimator)).sum()) / scale
+    product = float((centred(first, estimator) * centred(second, estimator)).sum())
+    return product / scale(len(first), estimator)
+
+
+def scale(n: int, estimator: Estimator) -> int:
+    """What the product of two centred matrices is divided by."""
+    return n * (n - 3) if estimator == "unbiased" else (n - 1) ** 2
 
 
 def alignment(first: Floats, second: Floats, estimator: Estimator = "unbiased") -> float:

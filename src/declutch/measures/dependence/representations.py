@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from declutch.data.batching import length_batches
 from declutch.errors import ModelError
-from declutch.models.forward import evaluation_mode, input_device
+from declutch.models.batches import length_batches
+from declutch.models.forward import evaluation_mode, input_device, output_head
 from declutch.models.matrices import decoder_blocks
 from declutch.models.probes import must_be_alone
 from declutch.progress import track
@@ -80,20 +80,7 @@ def representations(
 def _outputs(model: nn.Module, blocks: Sequence[nn.Module], ids: Tensor) -> list[Tensor]:
     """The output ``[B, T, H]`` of each block: of its last call, if there are several."""
     outputs: dict[int, Tensor] = {}
-    with evaluation_mode(model), _hooked(model, blocks, outputs), contextlib.suppress(_Enough):
-        model(input_ids=ids, use_cache=False)
-    if unused := set(range(len(blocks))) - set(outputs):
-        raise ModelError(
-            f"The model does not call its decoder block {min(unused)}, so there is no "
-            "representation to compare at that layer. Leave the dependence measure out."
-        )
-    return [outputs[layer] for layer in range(len(blocks))]
 
-
-@contextlib.contextmanager
-def _hooked(
-    model: nn.Module, blocks: Sequence[nn.Module], outputs: dict[int, Tensor]
-) -> Iterator[None]:
     def keep(layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
             # Some blocks give their states first among other things.
@@ -104,13 +91,16 @@ def _hooked(
     def enough(*_: object) -> None:
         raise _Enough
 
-    handles = [block.register_forward_hook(keep(layer)) for layer, block in enumerate(blocks)]
-    getter = getattr(model, "get_output_embeddings", None)
-    head = getter() if getter else None
-    if isinstance(head, nn.Module):
-        handles.append(head.register_forward_pre_hook(enough))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with contextlib.ExitStack() as hooks:
+        for layer, block in enumerate(blocks):
+            hooks.enter_context(block.register_forward_hook(keep(layer)))
+        if head := output_head(model):
+            hooks.enter_context(head.register_forward_pre_hook(enough))
+        with evaluation_mode(model), contextlib.suppress(_Enough):
+            model(input_ids=ids, use_cache=False)
+    if unused := set(range(len(blocks))) - set(outputs):
+        raise ModelError(
+            f"The model does not call its decoder block {min(unused)}, so there is no "
+            "representation to compare at that layer. Leave the dependence measure out."
+        )
+    return [outputs[layer] for layer in range(len(blocks))]

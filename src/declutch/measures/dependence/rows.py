@@ -9,13 +9,14 @@ same prompts give.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from declutch.comparing.enough import LEAST
+from declutch.comparing.kinds import Paired
 from declutch.errors import DataError, SettingsError
 from declutch.files import sha256_json
 from declutch.items import Item, item_id
@@ -160,8 +161,7 @@ def measured(
     estimator: Estimator = "unbiased",
 ) -> dict[str, hsic.Tested]:
     """Each of :data:`MEASURED` for paired rows ``[n, features]``, tested over the orders."""
-    n = len(first)
-    scale = n * (n - 3) if estimator == "unbiased" else (n - 1) ** 2
+    scale = hsic.scale(len(first), estimator)
     found = {}
     for kernel, gram in (("gaussian", hsic.gaussian_gram), ("linear", hsic.linear_gram)):
         left = hsic.centred(gram(first), estimator)
@@ -170,17 +170,13 @@ def measured(
         norms = float(np.linalg.norm(left) * np.linalg.norm(right)) or 1.0
         if kernel == "gaussian":
             found["hsic"] = hsic.permutation_test(value / scale, null / scale)
-            found["nhsic"] = hsic.permutation_test(value / norms, null / norms)
-        else:
-            found["cka"] = hsic.permutation_test(value / norms, null / norms)
+        name = "nhsic" if kernel == "gaussian" else "cka"
+        found[name] = hsic.permutation_test(value / norms, null / norms)
     return found
 
 
 def suite_dependence(
-    model: nn.Module,
-    encoder: Encoder,
-    suite: Suite,
-    **options: Any,
+    model: nn.Module, encoder: Encoder, suite: Suite, **options: Any
 ) -> list[DependenceItem]:
     """The dependence of two dimensions' awareness prompts in a suite.
 
@@ -192,12 +188,9 @@ def suite_dependence(
     """
     from declutch.measures.dependence.representations import representations
 
-    prompts = paired_prompts(suite)
-    first, second = (
-        representations(model, encoder, list(each.values())) for each in prompts.values()
-    )
-    ids = [list(each) for each in prompts.values()]
-    return dependence_rows(first, second, ids=(ids[0], ids[1]), **options)
+    one, other = paired_prompts(suite).values()
+    first, second = (representations(model, encoder, list(each.values())) for each in (one, other))
+    return dependence_rows(first, second, ids=(list(one), list(other)), **options)
 
 
 def paired_prompts(suite: Suite) -> dict[str, dict[str, str]]:
@@ -212,12 +205,8 @@ def paired_prompts(suite: Suite) -> dict[str, dict[str, str]]:
     for each in suite.prompt_sets:
         if each.kind == "awareness":
             own = prompts.setdefault(each.dimension, {})
-            own.update(
-                {
-                    item_id(f"{each.suite}/{each.name}/{i.id}", i.prompt): i.prompt
-                    for i in each.items
-                }
-            )
+            for item in each.items:
+                own[item_id(f"{each.suite}/{each.name}/{item.id}", item.prompt)] = item.prompt
     usual = ("fairness", "privacy")
     chosen = usual if all(name in prompts for name in usual) else tuple(prompts)[:2]
     if len(chosen) < 2:
@@ -237,35 +226,21 @@ def _check_count(*counts: int) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DependenceChange:
-    """A measure before and after, over the same pairs.
-
-    Attributes:
-        p: two-sided: how often another pairing of the same prompts changes as much (None where the
-            two evaluations were not paired alike).
-    """
-
-    difference: float
-    p: float | None
-    pairs: int
-
-
-def dependence_change(before: DependenceItem, after: DependenceItem) -> DependenceChange:
+def dependence_change(before: DependenceItem, after: DependenceItem) -> Paired:
     """How one measure changes from one evaluation to another.
 
     Whether the pairs as given change by more than other pairings of the same prompts do: the same
-    pairings are drawn on both sides, and the change of each is one value of the null.
+    pairings are drawn on both sides, and the change of each is one value of the null. So ``p`` is
+    two-sided; None where the two evaluations were not paired alike.
     """
-    difference = after.value - before.value
-    alike = all(
-        getattr(before, key) == getattr(after, key)
-        for key in ("pairs_sha256", "pairing", "estimator", "seed")
-    ) and len(before.null) == len(after.null)
-    if not alike:
-        return DependenceChange(difference, None, after.pairs)
+    change = Paired(after.pairs, after.value - before.value)
+    keys = ("pairs_sha256", "pairing", "estimator", "seed")
+    alike = all(getattr(before, key) == getattr(after, key) for key in keys)
+    if not alike or len(before.null) != len(after.null):
+        return change
     null = np.array(after.null) - np.array(before.null)
     # Stored values are rounded to six digits; ties count against the finding.
     scale = max(np.abs(before.null).max(initial=0), np.abs(after.null).max(initial=0))
-    reached = np.abs(null - null.mean()) >= abs(difference - null.mean()) - 1e-5 * scale
-    return DependenceChange(difference, (1 + int(reached.sum())) / (1 + len(null)), after.pairs)
+    size = abs(after.value - before.value - null.mean())
+    reached = int((np.abs(null - null.mean()) >= size - 1e-5 * scale).sum())
+    return replace(change, p=(1 + reached) / (1 + len(null)), test="permutation of the pairing")

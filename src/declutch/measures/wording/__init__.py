@@ -7,6 +7,7 @@ two (:mod:`.shift`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from declutch.comparing.comparison import MeasureTable
 from declutch.comparing.kinds import Rate
@@ -74,9 +75,7 @@ class Wording(Measure[Item]):
             )
             for row in rows
         ]
-        return MeasureTable(
-            "Phrases found to shift", columns, cells, [row.as_json() for row in rows]
-        )
+        return MeasureTable("Phrases found to shift", columns, cells, [asdict(row) for row in rows])
 
 
 def replies_by_dimension(evidence: Evidence) -> Replies:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,6 @@ class WordingRow:
     log_odds: float
     z: float
     p_holm: float
-
-    def as_json(self) -> dict[str, Any]:
-        """The row as JSON values."""
-        return asdict(self)
 
 
 def log_odds(

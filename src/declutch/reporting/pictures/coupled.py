@@ -89,22 +89,20 @@ def _cells(axes: Axes, patch: PatchSummary, size: float, cell_points: float) -> 
             if count:
                 # The darkest step is the highest count; with few counts, each has its own step.
                 steps = len(_STEPS)
-                grid[y, x] = count - 1 if most <= steps else (count - 1) * (steps - 1) // (most - 1)
+                step = count - 1 if most <= steps else (count - 1) * (steps - 1) // (most - 1)
+                grid[y, x] = step
+                if size * 0.62 * len(str(count)) <= cell_points * 0.95:
+                    dark = sum(to_rgb(_STEPS[step])) < 1.7
+                    axes.text(
+                        x, y, str(count), ha="center", va="center", fontsize=max(size, 6.0),
+                        color="white" if dark else style.INK,
+                    )  # fmt: skip
             elif count is None:
                 axes.fill_between(
                     [x - 0.5, x + 0.5], y - 0.5, y + 0.5, facecolor=style.PALE,
                     edgecolor=style.FAINT, hatch="///", linewidth=0,
                 )  # fmt: skip
     axes.imshow(grid, cmap=ListedColormap(_STEPS), vmin=-0.5, vmax=len(_STEPS) - 0.5, aspect="auto")
-    for y, kind in enumerate(kinds):
-        for x, layer in enumerate(layers):
-            count = patch.counts.get((layer, kind))
-            if count and size * 0.62 * len(str(count)) <= cell_points * 0.95:
-                dark = sum(to_rgb(_STEPS[int(grid[y, x])])) < 1.7
-                axes.text(
-                    x, y, str(count), ha="center", va="center", fontsize=max(size, 6.0),
-                    color="white" if dark else style.INK,
-                )  # fmt: skip
     axes.set_xticks(np.arange(-0.5, len(layers)), minor=True)
     axes.set_yticks(np.arange(-0.5, len(kinds)), minor=True)
     axes.grid(which="minor", color=style.FAINT, linewidth=0.8)

@@ -68,7 +68,7 @@ def _margin_scatter(axes: Axes, values: Floats, name: str) -> None:
     axes.set_title(f"{name}: {len(values):,} pairs")
 
 
-def _margin_changes(axes: Axes, changes: Floats, row: ComparisonRow | None) -> None:
+def _margin_changes(axes: Axes, changes: Floats, row: ComparisonRow) -> None:
     spread = float(np.abs(changes).max()) or 1.0
     counts, _, _ = axes.hist(
         changes, bins=np.linspace(-spread, spread, 32).tolist(), color="#a9c8e8",
@@ -76,7 +76,7 @@ def _margin_changes(axes: Axes, changes: Floats, row: ComparisonRow | None) -> N
     )  # fmt: skip
     top = float(np.max(counts))
     axes.axvline(0, color=style.INK, linewidth=1)
-    if row is not None and row.difference is not None:
+    if row.difference is not None:
         y = 1.17 * top
         if row.low is not None and row.high is not None:
             axes.plot([row.low, row.high], [y, y], color=style.AFTER, linewidth=2.4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from declutch.comparing.comparison import ComparisonRow
 from declutch.reporting import plots
 from declutch.reporting.picture import Drawing, drawing, in_words, picture
 from declutch.reporting.values import ReportInput
@@ -13,11 +12,8 @@ from declutch.reporting.values import ReportInput
 @picture("replies", order=40, shows=("over_refusal", "reply_kinds"))
 def replies(report: ReportInput) -> Iterator[Drawing]:
     """Dots with intervals; kinds that never occurred would fill the figure with zeros."""
-    kinds = [
-        *report.group("over_refusal"),
-        *(row for row in report.group("reply_kinds") if _ever(row)),
-    ]
-    if kinds:
+    ever = [row for row in report.group("reply_kinds") if row.before.value or row.after.value]
+    if kinds := [*report.group("over_refusal"), *ever]:
         yield drawing(
             "replies",
             "Over-refusal and kinds of replies",
@@ -26,7 +22,3 @@ def replies(report: ReportInput) -> Iterator[Drawing]:
             plots.before_after(kinds),
             in_words(kinds),
         )
-
-
-def _ever(row: ComparisonRow) -> bool:
-    return any(side.value for side in (row.before, row.after))

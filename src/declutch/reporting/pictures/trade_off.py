@@ -41,7 +41,7 @@ def trade_off(rows: Sequence[ComparisonRow], x: str, y: str) -> Figure | None:
     found = {
         (row.metric.dimension, row.metric.judge): row
         for row in reversed(rows)
-        if row.before and row.after and None not in (row.before.value, row.after.value)
+        if None not in (row.before.value, row.after.value)
     }
     judges = [judge for dimension, judge in reversed(found) if dimension == x]
     both = [judge for judge in judges if (y, judge) in found]
@@ -98,7 +98,7 @@ def _frame(axes: Axes, rows: Sequence[ComparisonRow]) -> None:
     half = len(rows) // 2
     boxes = []
     for members in (rows[:half], rows[half:]):
-        sides = [metric for row in members for metric in (row.before, row.after) if metric]
+        sides = [metric for row in members for metric in (row.before, row.after)]
         values = [v for m in sides for v in (m.low, m.value, m.high) if v is not None]
         boxes.append((100 * min(values), 100 * max(values)))
     span = min(100.0, 1.15 * max(30.0, *(high - low for low, high in boxes)))

@@ -9,7 +9,7 @@ from torch import Tensor
 from declutch.models.forward import Batch
 from declutch.models.matrices import WeightMatrix
 from declutch.scoring.method import METHODS
-from declutch.scoring.products import add_products
+from declutch.scoring.products import add_products, add_products_at
 
 _ENTRIES = 1 << 18  # of a matrix, turned into scores at a time
 
@@ -38,6 +38,10 @@ class Importance:
         longest = batch.input_ids.shape[1]
         lengths = batch.lengths if x.shape[1] == longest else (x.shape[1],) * len(batch.lengths)
         add_products(state, x, delta, lengths, signs, absolute=self.statistic == "abs")
+
+    def add_at(self, state: Tensor, at: Tensor, x: Tensor, delta: Tensor, signs: list[int]) -> None:
+        """Add the same at flat positions ``at``, to a state of their number."""
+        add_products_at(state, at, x, delta, signs, absolute=self.statistic == "abs")
 
     def add_gradient(self, state: Tensor, gradient: Tensor, sign: int) -> None:
         """Add ``c·|g|`` or ``c·g``."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from declutch.data.batching import length_batches
+from declutch.models.batches import length_batches
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 
