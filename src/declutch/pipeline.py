@@ -103,6 +103,7 @@ def tune(
         DeclutchError: see the stages.
     """
     settings = _settings(model, couple, exclude, options)
+    settings = replace(settings, locate=replace(settings.locate, rule=AUTO))
     with _on_folder(settings, out, memory_limit, checkpoint_interval) as stages:
         return stages.tune(stages.load())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from declutch.settings import LocateSettings
 
@@ -12,14 +12,12 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 _SCOPES = ("matrix", "layer", "model")
-# What was tried first, by hand, is tried first again: budgets in what the paper's rule spends at a
-# ratio of 1e-5, weights as a share of all that were scored.
-_UNIT = 1e-5  # the ratio at which the paper's rule spends one budget
-_FIRST_BUDGETS, _FIRST_HARMLESS = (0.4, 0.8, 1.2), (0.0, 0.3, 1.0)
-_FIRST_SHARES = (4e-6, 8e-6, 2e-5)
-_FIRST_RATIOS = (3e-6, 1e-5, 3e-5)
-_SHARES, _BUDGETS, _HARMLESS = (5e-7, 5e-5), (0.1, 2.0), (0.0, 2.0)
 _SCALES = (0.0, 0.5)
+# In multiples of the unit: what the paper's rule takes, and spends, at its smallest useful ratio.
+_WEIGHTS, _RATIOS = (0.125, 16.0), (0.1, 10.0)
+_BUDGETS, _HARMLESS = (0.1, 2.0), (0.0, 2.0)
+_FIRST_WEIGHTS, _FIRST_BUDGETS = (1.5, 3.0, 6.0), (0.4, 0.8, 1.2)
+_FIRST_HARMLESS, _FIRST_RATIOS = (0.0, 0.3, 1.0), (0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -49,46 +47,43 @@ class Space:
     """The bounds of the search.
 
     Attributes:
-        numel: weights that were scored.
-        shortlist: the largest ratio that the scores know.
-        signed: whether the coupled dimensions have contrast scores, which ``balanced`` and
-            ``contrast`` need.
-        targets: narrower ones than what was scored, None among them.
+        unit: the ratio of which the others are multiples.
+        weights: how many the paper's rule takes there.
+        most: the largest ratio that the scores know.
+        targets: narrower ones than what was scored; None for all of it.
     """
 
-    numel: int
-    shortlist: float
-    signed: bool
+    unit: float
+    weights: int
+    most: float
     targets: tuple[str | None, ...] = (None,)
 
-    @property
-    def rules(self) -> tuple[str, ...]:
-        return ("coupled", "balanced") if self.signed else ("coupled",)
+    rules: ClassVar = ("balanced", "coupled")
 
     def first(self) -> Iterator[dict[str, Any]]:
         """Parameters of the trials that stand at the beginning of every search."""
-        if self.signed:
-            for harmless in _FIRST_HARMLESS:
-                for budget, share in zip(_FIRST_BUDGETS, _FIRST_SHARES, strict=True):
-                    yield {
-                        "rule": "balanced", "weights": self._weights(share), "budget": budget,
-                        "harmless_weight": harmless, **self._common(),
-                    }  # fmt: skip
-        for ratio in _FIRST_RATIOS:
-            if ratio <= self.shortlist:
-                yield {"rule": "coupled", "ratio": ratio, "scope": "matrix", **self._common()}
+        common = {"scale": 0.0, "target": None}
+        for harmless in _FIRST_HARMLESS:
+            for times, budget in zip(_FIRST_WEIGHTS, _FIRST_BUDGETS, strict=True):
+                yield {
+                    "rule": "balanced", "weights": self._times(times), "budget": budget,
+                    "harmless_weight": harmless, **common,
+                }  # fmt: skip
+        for times in _FIRST_RATIOS:
+            ratio = min(times * self.unit, self.most)
+            yield {"rule": "coupled", "ratio": ratio, "scope": "matrix", **common}
 
     def suggest(self, trial: Trial) -> Candidate:
         """The next candidate, as the sampler draws it."""
         params: dict[str, Any] = {"rule": trial.suggest_categorical("rule", self.rules)}
         if params["rule"] == "balanced":
-            low, high = (self._weights(share) for share in _SHARES)
+            low, high = (self._times(times) for times in _WEIGHTS)
             params["weights"] = trial.suggest_int("weights", low, high, log=True)
             params["budget"] = trial.suggest_float("budget", *_BUDGETS, log=True)
             params["harmless_weight"] = trial.suggest_float("harmless_weight", *_HARMLESS)
         else:
-            most = min(1e-4, self.shortlist)
-            params["ratio"] = trial.suggest_float("ratio", most / 200, most, log=True)
+            least, most = (min(times * self.unit, self.most) for times in _RATIOS)
+            params["ratio"] = trial.suggest_float("ratio", least, most, log=True)
             params["scope"] = trial.suggest_categorical("scope", _SCOPES)
         params["scale"] = trial.suggest_categorical("scale", _SCALES)
         params["target"] = trial.suggest_categorical("target", self.targets)
@@ -97,11 +92,8 @@ class Space:
     def candidate(self, params: Mapping[str, Any]) -> Candidate:
         """The candidate of a trial's parameters."""
         options = {name: value for name, value in params.items() if name != "target"}
-        options.setdefault("ratio", min(_UNIT, self.shortlist))
+        options.setdefault("ratio", self.unit)
         return Candidate(LocateSettings(**options), params["target"])
 
-    def _weights(self, share: float) -> int:
-        return max(2, round(share * self.numel))
-
-    def _common(self) -> dict[str, Any]:
-        return {"scale": 0.0, "target": None}
+    def _times(self, times: float) -> int:
+        return max(2, round(times * self.weights))

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 TUNE_FILE = "tune.json"
 ORIGIN = "origin"
+_UNIT_WEIGHTS = 100
 DEFAULT_GUARDS = ("over_refusal<=baseline", "empty<=baseline", "repeated<=baseline")
 
 
@@ -170,15 +171,17 @@ class Tuning:
         )
 
     def _space(self) -> Space:
+        """What is searched, in units of the smallest ratio at which the paper's rule takes some."""
         info = self.scores.info
-        targets = {str(one.kind) for one in info.matrices.values()}
-        both = str(info.settings["target_modules"]) == "all" and len(targets) > 1
-        return Space(
-            numel=sum(one.numel for one in info.matrices.values()),
-            shortlist=float(info.settings["shortlist"]),
-            signed=True,
-            targets=(None, "mlp", "attention") if both else (None,),
-        )
+        most = float(info.settings["shortlist"])
+        least = 1.001 / min(one.numel for one in info.matrices.values())
+        ladder = [least * 10 ** (power / 2) for power in range(14)]
+        for unit in [*(ratio for ratio in ladder if ratio < most), most]:
+            weights = len(self._patch(Candidate(LocateSettings(ratio=unit), None)))
+            if weights >= _UNIT_WEIGHTS:
+                break
+        narrower = ("mlp", "attention") if info.settings["target_modules"] == "all" else ()
+        return Space(unit, max(weights, 1), most, (None, *narrower))
 
     def _patch(self, candidate: Candidate) -> Patch:
         with quiet():
