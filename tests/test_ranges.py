@@ -76,7 +76,7 @@ def of(kind: Callable[..., Any], **fields: Any) -> Any:
             "--limit must be a whole number or None, not '2'",
         ),
         (lambda: of(EvaluateSettings, suite=[1]), "--suite must be a text, not 1"),
-        (lambda: of(EvaluateSettings, suite={"a": []}), "--suite must be texts, not {'a': []}"),
+        (lambda: of(EvaluateSettings, suite={"a": []}), "--suite must be a list, not {'a': []}"),
         (lambda: of(ModelSettings, dtype=None), "--dtype must be a text, not None"),
     ],
 )

@@ -287,8 +287,11 @@ class _Run:
         if patch is not None:
             made_from["patch"] = patch.info.checksum
         plan = self.asked.plan
-        judges = {"evaluate.judge": {judge.name: dict(judge.settings) for judge in plan.judges}}
-        if not self.folder.done(stage, made_from, judges):
+        asked = {
+            "evaluate.judge": {judge.name: dict(judge.settings) for judge in plan.judges},
+            **({"evaluate.lengths": [*plan.settings.lengths]} if plan.settings.lengths else {}),
+        }
+        if not self.folder.done(stage, made_from, asked):
             evaluate(
                 loaded.model, loaded.tokenizer, plan.suite,
                 judges=plan.judges, settings=plan.settings, out=self.out / stage.name,
@@ -325,7 +328,7 @@ class _Run:
         """A model is its weights and a suite is its content, wherever they were found."""
         plan = self.asked.plan
         chosen = asdict(plan.settings)
-        for name in ("suite", "judge", "batch_size"):
+        for name in ("suite", "judge", "lengths", "batch_size"):
             del chosen[name]  # what they came to be is compared, or nothing depends on them
         return {
             **_scored_from(loaded),

@@ -84,7 +84,7 @@ def checked(name: str, hint: Any, value: Any) -> Any:
 
 
 def fitted(name: str, hint: Any, value: Any) -> Any:
-    """A value as its type says it: plain numbers, texts, and tuples of texts.
+    """A value as its type says it: plain numbers, texts, and tuples of them.
 
     Raises:
         SettingsError: it is of another type.
@@ -96,7 +96,7 @@ def fitted(name: str, hint: Any, value: Any) -> Any:
     kinds = {part if isinstance(part, type) else type(part) for part in _parts(hint)}
     if tuple in kinds and not isinstance(value, Mapping):
         several = list(value) if hasattr(value, "__iter__") and type(value) is not str else [value]
-        return tuple(fitted(name, str, one) for one in several)
+        return tuple(fitted(name, _inside(hint), one) for one in several)
     if type(value) in kinds or (type(value) is int and float in kinds):
         return value
     if isinstance(value, str) and str in kinds:  # a text of numpy
@@ -110,7 +110,7 @@ _SAID = {
     int: "a whole number",
     float: "a number",
     str: "a text",
-    tuple: "texts",
+    tuple: "a list",
     NoneType: "None",
 }
 
@@ -123,6 +123,13 @@ def _parts(hint: Any) -> list[Any]:
     if origin in (Annotated, Union, UnionType):
         return [part for each in get_args(hint) for part in _parts(each)]
     return [origin or hint]
+
+
+def _inside(hint: Any) -> Any:
+    """What the values of a tuple are: of ``tuple[int, ...]``, annotated or not, int."""
+    while get_origin(hint) is not tuple:
+        hint = get_args(hint)[0]
+    return get_args(hint)[0]
 
 
 def check_value(name: str, hint: Any, value: object) -> None:
@@ -139,6 +146,9 @@ def check_value(name: str, hint: Any, value: object) -> None:
             raise SettingsError(
                 f"--{name.replace('_', '-')} «{value}» is unknown; give {', '.join(choices)}."
             )
+    elif isinstance(value, tuple):
+        for one in value:
+            check_value(name, _inside(hint), one)
     elif isinstance(value, int | float):
         for allowed in _parts(hint):
             if isinstance(allowed, Range) and (needed := allowed.refusal(value)):

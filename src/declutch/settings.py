@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from declutch.errors import SettingsError
 from declutch.ranges import (
@@ -50,6 +50,15 @@ Scope = Literal["matrix", "layer", "model"]
 Pairing = Literal["order", "length", "seeded"]
 Mode = Literal["lenient", "strict"]
 S = TypeVar("S", bound="Settings")
+
+
+def _numbers(_: object, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """«16,32» as well as 16 and 32 one by one; what is no number is refused later, by name."""
+    given = [number.strip() for token in tokens for number in token.value.split(",")]
+    return tuple(int(number) if number.isdecimal() else number for number in given)  # type: ignore[misc]
+
+
+NUMBERS = Parameter(converter=_numbers)
 
 
 class Settings:
@@ -189,6 +198,8 @@ class JudgingSettings(Settings):
     the paper evaluates."""
     max_new_tokens: Annotated[Count | None, EVALUATION] = None
     """Most tokens of a reply [default: 64]."""
+    lengths: Annotated[tuple[Count, ...], EVALUATION, NUMBERS] = ()
+    """Judge the same replies cut after so many tokens too, as 16,32,64,128."""
     temperature: Annotated[Temperature | None, EVALUATION] = None
     """Above 0: sample [default: 0, greedy]."""
     top_p: Annotated[Share | None, EVALUATION] = None

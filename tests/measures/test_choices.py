@@ -106,6 +106,18 @@ def test_types_are_told_apart() -> None:
     assert not ByType().asked(Subject(Suite("s", (plain,)), EvaluateSettings()))
 
 
+def test_what_is_left_out_is_said_once() -> None:
+    sides = []
+    for letters in ("CA" * 6, "Cx" * 6):
+        evidence = answered(letters, "BB" * 6)
+        sides.append({name: (evidence, metrics(name, evidence)) for name in (Choices(), ByType())})
+    (whole, types), (whole_after, types_after) = (list(side.values()) for side in sides)
+    assert any("6 items are left out" in note for note in Choices().compare(whole, whole_after)[1])
+    rows, notes = ByType().compare(types, types_after)
+    assert rows
+    assert notes == []
+
+
 def test_facts_come_back_from_disk(
     llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:

@@ -97,7 +97,8 @@ def test_all_measures_have_one_name_and_stand_in_order() -> None:
     found = all_measures()
     assert [one.facts.name for one in found] == [
         "awareness", "flow", "over_refusal", "over_caution", "choices", "bias", "reply_kinds",
-        "by_type", "agreement", "margin", "perplexity", "capability", "dependence", "wording",
+        "by_type", "by_length", "agreement", "margin", "perplexity", "capability", "dependence",
+        "wording",
     ]  # fmt: skip
     assert all(one.facts.name in MEASURES for one in found)
     assert [one.facts.name for one in found if one.facts.role == "outcome"] == ["awareness"]

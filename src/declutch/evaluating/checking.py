@@ -12,7 +12,7 @@ from declutch.comparing.results import Metric, Results
 from declutch.errors import SettingsError
 from declutch.evaluating.compare import compare
 from declutch.evaluating.plan import Plan, asked_measures
-from declutch.measures.base import Evidence, Subject, set_facts
+from declutch.measures.base import Subject
 from declutch.settings import Mode
 
 
@@ -46,9 +46,7 @@ def check_guard_names(guards: Sequence[Guard], plan: Plan) -> None:
         SettingsError: a guard names nothing, or several sorts of metric.
     """
     subject = Subject(plan.suite, plan.settings)
-    empty = Evidence(
-        set_facts(plan.suite), plan.named("awareness"), manner_judges=plan.named("manner")
-    )
+    empty = plan.evidence()
     known: list[Metric] = []
     later: set[str] = set()
     measures = asked_measures(subject)

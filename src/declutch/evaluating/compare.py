@@ -69,6 +69,7 @@ class Side:
             replies=read_replies(self.directory) if replies.exists() else [],
             items=items,
             facts=read_measured(self.directory).facts,
+            lengths=self.results.settings.get("lengths", ()),
         )
 
 

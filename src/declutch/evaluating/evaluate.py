@@ -15,10 +15,11 @@ from declutch.files import write_jsonl
 from declutch.judges.asking import judge_replies
 from declutch.judges.base import Judge
 from declutch.locks import locked
-from declutch.measures.base import Evidence, Measure, Subject, all_measures, set_facts
+from declutch.measures.base import Measure, Subject, all_measures
 from declutch.models.forward import evaluation_mode
 from declutch.progress import log
 from declutch.replies.collecting import collect_replies, suite_keys
+from declutch.replies.cutting import cuts
 from declutch.replies.decoding import Decoding
 from declutch.replies.engine import ReplyEngine
 from declutch.replies.store import ReplyStore
@@ -139,6 +140,7 @@ def evaluate_engine(
     known = {"model": model.id, **model.model_dump(include={"revision", "fingerprint"}), **content}
     directory = Path(out) if out is not None else None
     notes = _looked_at(subject, asked)
+    cuts(engine, plan.settings.lengths)  # an engine that can't say so before it is asked
     left_out = [m.facts.title.lower() for m in all_measures() if m.needs == "weights"]
     notes.append(f"Only replies were measured: {', '.join(left_out)} need the model's weights.")
     with locked(directory):
@@ -172,17 +174,11 @@ def _finished(
     notes: Sequence[str],
 ) -> Results:
     """Ask the judges, and make the results, written where there is a folder."""
-    for judge in plan.judges:
-        judge_replies(judge, plan.suite, store)
+    for cut in (None, *cuts(engine, plan.settings.lengths)):
+        for judge in plan.judges:
+            judge_replies(judge, plan.suite, store, cut)
     store.save(suite_keys(plan.suite))
-    evidence = Evidence(
-        sets=set_facts(plan.suite),
-        judges=plan.named("awareness"),
-        manner_judges=plan.named("manner"),
-        replies=list(store),
-        items=ledger.items,
-        facts=ledger.facts,
-    )
+    evidence = plan.evidence(replies=list(store), items=ledger.items, facts=ledger.facts)
     settings = plan.settings
     results = Results(
         model=identity,
@@ -198,6 +194,7 @@ def _finished(
             "decoding": dict(engine.settings),
             "judges": {judge.name: dict(judge.settings) for judge in plan.judges},
             "manner_judges": evidence.manner_judges,
+            **({"lengths": evidence.lengths} if evidence.lengths else {}),
             **({"notes": list(notes)} if notes else {}),
             "sets": [each.model_dump(mode="json") for each in evidence.sets],
         },

@@ -10,7 +10,14 @@ from typing import Any
 from declutch.errors import SettingsError
 from declutch.judges.asking import find_judges
 from declutch.judges.base import Judge, about
-from declutch.measures.base import Measure, Subject, all_measures, find_measure
+from declutch.measures.base import (
+    Evidence,
+    Measure,
+    Subject,
+    all_measures,
+    find_measure,
+    set_facts,
+)
 from declutch.measures.capability.tasks import is_capability_suite
 from declutch.replies.decoding import Decoding, decoding_of
 from declutch.replies.verdicts import About
@@ -32,6 +39,16 @@ class Plan:
     def named(self, sort: About) -> list[str]:
         """The names of the judges of one sort, in order."""
         return [judge.name for judge in self.judges if about(judge) == sort]
+
+    def evidence(self, **found: Any) -> Evidence:
+        """Sets, judges and lengths, with what was found."""
+        return Evidence(
+            sets=set_facts(self.suite),
+            judges=self.named("awareness"),
+            manner_judges=self.named("manner"),
+            lengths=sorted({*self.settings.lengths}),
+            **found,
+        )
 
 
 def make_plan(

@@ -9,6 +9,8 @@ from declutch.errors import SettingsError
 from declutch.files import sha256_json
 from declutch.judges.base import Judge, JudgeItem, about, get_judge
 from declutch.progress import track
+from declutch.replies.cutting import Cut
+from declutch.replies.engine import strip_reasoning
 from declutch.replies.store import ReplyStore
 from declutch.replies.verdicts import SAID, About, Verdict
 from declutch.suites.base import Suite
@@ -18,27 +20,37 @@ _AT_ONCE = 128
 _OFFLINE: Mapping[About, str] = {"awareness": "heuristic", "manner": "refusal"}
 
 
-def judge_replies(judge: Judge, suite: Suite, store: ReplyStore) -> None:
+def judge_replies(judge: Judge, suite: Suite, store: ReplyStore, cut: Cut | None = None) -> None:
     """Ask a judge about every reply that it has not judged yet.
 
     Awareness is a question about replies to awareness prompts alone, and none is asked about
     questions with options.
+
+    Args:
+        cut: judge the beginning of each reply. Where that is the whole, which must be judged
+            already, its verdict is taken over.
     """
+    name, settings = judge.name, judge.settings
+    if cut is not None:
+        name, settings = cut.name(name), {**settings, "first_tokens": cut.tokens}
     dimensions = {
         (each.suite, each.name): each.dimension
         for each in suite.prompt_sets
         if each.kind == "awareness" or (each.kind == "over_refusal" and about(judge) == "manner")
     }
-    rows = [
-        row
-        for row in store.unjudged(judge.name, judge.settings)
-        if (row.suite, row.set) in dimensions
-    ]
+    rows = [row for row in store.unjudged(name, settings) if (row.suite, row.set) in dimensions]
+    shown = {row.key: strip_reasoning(cut(row.reply)) if cut else row.shown for row in rows}
+    if cut is not None:
+        for row in [row for row in rows if shown[row.key] == row.shown]:
+            row.verdicts[name] = row.verdicts[judge.name]
+        rows = [row for row in rows if name not in row.verdicts]
     chunks = [rows[n : n + _AT_ONCE] for n in range(0, len(rows), _AT_ONCE)]
-    for chunk in track(chunks, f"Judging ({judge.name})", total=len(chunks)):
-        items = [JudgeItem(dimensions[row.suite, row.set], row.prompt, row.shown) for row in chunk]
+    for chunk in track(chunks, f"Judging ({name})", total=len(chunks)):
+        items = [
+            JudgeItem(dimensions[row.suite, row.set], row.prompt, shown[row.key]) for row in chunk
+        ]
         for row, verdict in zip(chunk, verdicts_of(judge, items), strict=True):
-            row.verdicts[judge.name] = verdict
+            row.verdicts[name] = verdict
         store.save()
 
 

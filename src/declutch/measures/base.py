@@ -63,6 +63,7 @@ class Evidence:
         items: by measure, what was measured of each item.
         facts: by measure and part, what was kept beside the items.
         manner_judges: those that tell how a prompt is met; the first speaks where one is needed.
+        lengths: at which, in tokens, cut replies were judged too.
     """
 
     sets: Sequence[SetFacts] = ()
@@ -71,6 +72,7 @@ class Evidence:
     items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     manner_judges: Sequence[str] = ()
+    lengths: Sequence[int] = ()
 
     def of(self, measure: Measure[I]) -> list[I]:
         """What was measured of each item by one measure."""

@@ -54,7 +54,8 @@ def rule(judge: str | None) -> str:
 
 def first_judge(pairs: Sequence[Pair]) -> str | None:
     """The judge by whose verdicts replies are chosen."""
-    return next((judge for pair in pairs for judge in pair[0].verdicts), None)
+    whole = (judge for pair in pairs for judge in pair[0].verdicts if "~" not in judge)
+    return next(whole, None)
 
 
 def choose(pairs: Sequence[Pair], judge: str | None) -> dict[str, list[Choice]]:

@@ -6,7 +6,7 @@ Every number shown comes with its interval; nothing is smoothed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -85,8 +85,19 @@ def _highest(rows: Sequence[ComparisonRow]) -> float:
 def by_layer(rows: Sequence[ComparisonRow]) -> Figure | None:
     """Lines over the layers, before and after, a panel for each series; None without one."""
     series = layer_series(rows)
-    if not series:
-        return None
+    return curves(series, "layer") if series else None
+
+
+def curves(
+    series: Mapping[str, Sequence[tuple[int, ComparisonRow]]], axis: str, *, doubling: bool = False
+) -> Figure:
+    """Lines before and after, a panel for each series.
+
+    Args:
+        series: by the metric's name, values by what they depend on.
+        axis: what that is.
+        doubling: whether it doubles from one value to the next.
+    """
     columns = 2 if len(series) > 1 else 1
     lines = math.ceil(len(series) / columns)
     with style.look():
@@ -96,9 +107,13 @@ def by_layer(rows: Sequence[ComparisonRow]) -> Figure | None:
             axes.remove()
         for axes, (name, points) in zip(grid.flat, series.items(), strict=False):
             for side, color in (("before", style.BEFORE), ("after", style.AFTER)):
-                _line(axes, [(layer, getattr(row, side)) for layer, row in points], color)
+                _line(axes, [(at, getattr(row, side)) for at, row in points], color)
             axes.set_title(name.split("/", 1)[-1].replace("_", " ").replace("/", " · "))
-            axes.set_xlabel("layer")
+            axes.set_xlabel(axis)
+            if doubling:
+                at = [each for each, _ in points]
+                axes.set_xscale("log", base=2)
+                axes.set_xticks(at, [f"{each:,}" for each in at])
             axes.grid(axis="y", color=style.FAINT, linewidth=0.7)
             axes.margins(x=0.02)
             # 0 is on the axis: dependence has a true zero, and a cut axis would exaggerate.
@@ -109,15 +124,23 @@ def by_layer(rows: Sequence[ComparisonRow]) -> Figure | None:
 
 
 def _line(axes: Axes, points: Sequence[tuple[int, Metric]], color: str) -> None:
-    known = [(layer, m) for layer, m in points if m.value is not None]
+    known = [(at, m) for at, m in points if m.value is not None]
     if not known:
         return
-    layers = [layer for layer, _ in known]
+    factor = 1.0
+    if known[0][1].kind == "proportion":
+        factor = 100.0
+        axes.set_ylabel("%")
     axes.plot(
-        layers, [m.value or 0.0 for _, m in known], color=color, linewidth=1.8,
+        [at for at, _ in known], [factor * (m.value or 0.0) for _, m in known],
+        color=color, linewidth=1.8,
         linestyle="-" if color == style.AFTER else (0, (4, 1.5)), marker="o", markersize=3,
     )  # fmt: skip
-    banded = [(layer, m.low, m.high) for layer, m in known if None not in (m.low, m.high)]
+    banded = [
+        (at, factor * m.low, factor * m.high)
+        for at, m in known
+        if m.low is not None and m.high is not None
+    ]
     if banded:
         at, low, high = zip(*banded, strict=True)
         axes.fill_between(at, low, high, color=color, alpha=0.14, linewidth=0)
