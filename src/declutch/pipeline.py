@@ -105,7 +105,10 @@ def tune(
     settings = _settings(model, couple, exclude, options)
     settings = replace(settings, locate=replace(settings.locate, rule=AUTO))
     with _on_folder(settings, out, memory_limit, checkpoint_interval) as stages:
-        return stages.tune(stages.load())
+        found = stages.tune(stages.load())
+        if found.patch is not None:
+            stages.report()
+    return found
 
 
 def _settings(

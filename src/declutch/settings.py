@@ -158,7 +158,7 @@ class LocateSettings(Settings):
     """Fraction of a matrix taken as important (small models need 1e-5 or more)."""
     rule: Annotated[str, SELECTION] = "coupled"
     """coupled, released, single:NAME, union, contrast, balanced, random (the control), or
-    FILE.py:NAME."""
+    FILE.py:NAME; of «run» also auto: the edit that a search finds (docs/tune.md)."""
     scope: Annotated[Scope, SELECTION] = "matrix"
     """What the ratio is a fraction of."""
     scale: Annotated[Scale, SELECTION] = 0.0

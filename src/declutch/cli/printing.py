@@ -12,7 +12,6 @@ from rich.text import Text
 from declutch.reporting import console, formats
 from declutch.reporting.conclusion import conclusion
 from declutch.reporting.tables import NamedNumbers
-from declutch.reporting.tuned import tuned
 from declutch.reporting.values import PatchSummary
 from declutch.terminal import Terminal, json_visible, visible
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from declutch.patching import Patch
     from declutch.reporting.report import ReportPaths
     from declutch.scoring.shortlists import ScoresInfo
-    from declutch.tuning.record import TuneRecord
+    from declutch.tuning.tune import Tuned
 
 
 def print_json(value: Any) -> None:
@@ -61,13 +60,16 @@ def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
         screen.print(f"{name:<25}{path}", soft_wrap=True)
 
 
-def print_tuned(record: TuneRecord, out: Path, *, as_json: bool) -> None:
+def print_tuned(found: Tuned, out: Path, *, as_json: bool) -> None:
     """The verdict on the winner of a search, and how it was found."""
+    from declutch.reporting.tuned import tuned
+
+    record = found.record
     if as_json:
         print_json({"sentence": record.sentence, **record.model_dump(mode="json")})
         return
     screen = Terminal()
-    for part in tuned(record):
+    for part in tuned(found):
         screen.print(part)
     screen.print(f"Everything: {out}", soft_wrap=True)
 

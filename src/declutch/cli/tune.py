@@ -72,4 +72,4 @@ def tune(
         memory_limit=memory_bytes(memory_limit),
         checkpoint_interval=checkpoint_interval,
     )
-    print_tuned(found.record, output, as_json=say.json)
+    print_tuned(found, output, as_json=say.json)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
 
 from declutch.comparing.comparison import Comparison
 from declutch.comparing.verdict import verdict
 from declutch.data.names import CONTROL
 from declutch.patching import Patch
 from declutch.scoring.shortlists import Scores
-from declutch.tuning.record import Proven
+from declutch.tuning.record import WINNER, Proven
 
-WINNER: Final = "winner"
 _ROLES: Mapping[str, str] = {
     WINNER: "what the search found",
     "paper": "the paper's rule at its best ratio on the tuning prompts",
@@ -55,6 +53,7 @@ def proven(proof: Proof, couple: Sequence[str]) -> Iterator[Proven]:
         outcomes = [row for row in comparison.rows if row.before.group == "awareness"]
         rows = [row for row in outcomes if row.metric.dimension in couple]
         others = [row for row in comparison.rows if row.measure.role == "side effect"]
+        ways = [row for row in comparison.rows if row.before.group == "flow"]
         yield Proven(
             name=name,
             role=_ROLES[name],
@@ -66,6 +65,6 @@ def proven(proof: Proof, couple: Sequence[str]) -> Iterator[Proven]:
                     "difference": row.difference, "low": row.low, "high": row.high,
                     "reading": row.reading,
                 }
-                for row in [*rows, *others]
+                for row in [*rows, *ways, *others]
             },
         )  # fmt: skip

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 from declutch.comparing.verdict import Verdict
 from declutch.records import Record
 
 FORMAT_VERSION = 1
+TUNE_FILE = "tune.json"
+WINNER: Final = "winner"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,16 @@ from declutch.patching import Patch
 from declutch.progress import log, quiet
 from declutch.settings import LocateSettings, RunSettings, ScoreSettings, TuneSettings
 from declutch.stages import AFTER, BEFORE
-from declutch.tuning.proof import WINNER, Proof, controls, proven
+from declutch.tuning.proof import Proof, controls, proven
 from declutch.tuning.quick import SORTS, QuickItems, QuickSet, changes, fast_in_half
-from declutch.tuning.record import Change, Generated, TriedEdit, TuneRecord
+from declutch.tuning.record import (
+    TUNE_FILE,
+    WINNER,
+    Change,
+    Generated,
+    TriedEdit,
+    TuneRecord,
+)
 from declutch.tuning.search import STORE, Limits, Search, Tried, front
 from declutch.tuning.space import Candidate, Space
 from declutch.tuning.split import split_suite
@@ -43,7 +50,6 @@ if TYPE_CHECKING:
     from declutch.scoring.shortlists import Scores
     from declutch.suites.base import Suite
 
-TUNE_FILE = "tune.json"
 ORIGIN = "origin"
 _UNIT_WEIGHTS = 100
 DEFAULT_GUARDS = ("over_refusal<=baseline", "empty<=baseline", "repeated<=baseline")
