@@ -77,9 +77,9 @@ $(VENV)/.test: $(VENV)/.base
 	@$(PIP) install $(CONSTRAINTS) -e '.[test,kernels]'
 	@touch $@
 
-# Only the slow tests run the notebooks.
+# Only the slow tests run the notebooks, and read exports by Inspect.
 $(VENV)/.notebooks: $(VENV)/.base
-	@$(PIP) install $(CONSTRAINTS) -e '.[notebooks]'
+	@$(PIP) install $(CONSTRAINTS) -e '.[notebooks,inspect]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.base

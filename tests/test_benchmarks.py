@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from benchmarks.agreement import compare
+from benchmarks.coverage import make, outcomes
 from benchmarks.record import summarise
 from benchmarks.setup import Spec, prepare
 from benchmarks.ways import declutch, hooks, per_layer, timed_layers
@@ -67,3 +69,17 @@ def test_ways_choose_the_same_positions(tmp_path: Path) -> None:
         assert found.matrices == (6 if way is per_layer else 18)
         assert found.differences == []
         assert found.positions == 3 * found.matrices
+
+
+@pytest.mark.slow
+def test_intervals_of_clusters_hold_what_they_say() -> None:
+    generator = np.random.default_rng(1)
+    sets = [make([5] * 40, 0.8, generator) for _ in range(300)]
+    clustered, independent = (
+        np.mean([list(outcomes(made, clustered=each)) for made in sets], axis=0)
+        for each in (True, False)
+    )
+    assert (clustered[:3] > 0.91).all()
+    assert clustered[3] < 0.08
+    assert (independent[:3] < 0.8).all()
+    assert independent[3] > 0.2

@@ -44,6 +44,8 @@ from declutch.replies.decoding import Decoding as Decoding
 from declutch.replies.engine import Reply as Reply
 from declutch.replies.engine import ReplyEngine as ReplyEngine
 from declutch.replies.verdicts import Verdict as Verdict
+from declutch.reporting.export import EXPORTS as EXPORTS
+from declutch.reporting.export import export as export
 from declutch.reporting.report import ReportPaths as ReportPaths
 from declutch.reporting.report import write_report as write_report
 from declutch.scoring.method import METHODS as METHODS

@@ -35,10 +35,12 @@ class Item(Record):
     Attributes:
         set: which part of the measure it belongs to: a dimension, a task, a set of texts.
         id: unique within the set; holds a hash of the item's content (:func:`item_id`).
+        cluster: what it shares with others, which are not independent of it; empty for nothing.
     """
 
     set: str
     id: str
+    cluster: str = ""
 
 
 I = TypeVar("I", bound=Item)  # noqa: E741 (as in «Item»)

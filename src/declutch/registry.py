@@ -1,9 +1,9 @@
 """Things found by name: ours, those of other installed packages, and those in a file.
 
-A room that others may add to (rules, methods, judges, suites, measures, pictures) has one
+A room that others may add to (rules, methods, judges, suites, measures, pictures, exports) has one
 :class:`Registry`. Ours are the modules of the room, each of which registers itself; another
-package's are entry points of the group ``declutch.KINDs``; ``path/to/file.py:NAME`` is an object
-in a file of the user's.
+package's are entry points of the group ``declutch.KINDs``; ``path/to/file.py:NAME`` is an object in
+a file of the user's.
 """
 
 from __future__ import annotations

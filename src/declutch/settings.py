@@ -204,6 +204,8 @@ class JudgingSettings(Settings):
     """Above 0: sample [default: 0, greedy]."""
     top_p: Annotated[Share | None, EVALUATION] = None
     """Sample from the likeliest tokens of this probability."""
+    num_replies: Annotated[Count, EVALUATION] = 1
+    """Replies sampled for each prompt, a cluster; above 1 it needs a temperature."""
     thinking: Annotated[bool | None, EVALUATION, Parameter(negative="--no-thinking")] = None
     """Of templates that know a thinking mode [default: off]."""
     capability: Annotated[tuple[str, ...], EVALUATION] = ()

@@ -73,6 +73,8 @@ def test_an_empty_file_gives_nothing(tmp_path: Path) -> None:
         ("a: \0\n", "line 1: not valid YAML (the character 0x00"),
         (b"b: 1\na: \xff\n", "line 2: not valid YAML (the character 0xff"),
         ("a: " + "[" * 1200, "nested too deeply"),
+        ("max-length: 9\nmax_length: 8\n", "twice, as «max-length» and as «max_length»"),
+        ("seed: 1\nratio: 2\nseed: 1\n", "twice, as «seed» and as «seed»"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: str | bytes, says: str) -> None:

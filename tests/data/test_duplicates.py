@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from declutch.data.duplicates import Match, near_duplicates, overlap, word_grams
+from declutch.data.duplicates import Match, find_clusters, near_duplicates, overlap, word_grams
 from declutch.errors import SettingsError
 
 
@@ -77,3 +77,12 @@ def test_thousands_of_texts_are_not_compared_pair_by_pair() -> None:
 def test_threshold_out_of_range(threshold: float) -> None:
     with pytest.raises(SettingsError, match="threshold"):
         near_duplicates(["a", "b"], threshold)
+
+
+def test_clusters_join_what_a_chain_connects() -> None:
+    texts = ["a b c d e f", "b c d e f g", "c d e f g h", "else", "other"]
+    names = ["a", "b", "c", "d", "e"]
+    assert find_clusters(names, texts, [""] * 5) == ["a", "a", "a", "", ""]
+    assert find_clusters(names, texts, ["", "", "t", "", "t"]) == ["a", "a", "a", "", "a"]
+    assert find_clusters(names[3:], texts[3:], ["t", "u"]) == ["", ""]
+    assert find_clusters(["x", "y"], ["", "?"], ["", ""]) == ["", ""]

@@ -91,7 +91,7 @@ def test_reasoning_is_kept_and_not_judged(suite: Suite) -> None:
     class Thinker:
         settings: Mapping[str, Any] = {}
 
-        def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+        def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
             for index in range(len(prompts)):
                 yield index, Reply("<think>I can't refuse.</think>Sure, here it is.", "stop")
 

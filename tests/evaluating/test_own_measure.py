@@ -237,7 +237,7 @@ def test_what_needs_the_weights_is_refused_of_a_server(own_suite: Suite, file: P
     class Engine:
         settings: dict[str, Any] = {}  # noqa: RUF012
 
-        def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+        def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
             return ((n, Reply("No.", "stop")) for n in range(len(prompts)))
 
     with pytest.raises(SettingsError, match="Vowels: that needs the model's weights"):

@@ -115,7 +115,7 @@ def test_what_can_not_be_cut(
     class Served:
         settings: Mapping[str, Any] = {}
 
-        def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+        def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
             raise AssertionError("asked before it was refused")
 
     with pytest.raises(SettingsError, match="needs the model's tokenizer"):

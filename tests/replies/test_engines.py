@@ -105,6 +105,8 @@ def test_a_server_is_asked_for_what_the_decoding_says(server: Server) -> None:
     sampled = engine(server, Decoding(temperature=0.7, seed=5))
     dict(sampled.replies(["Why?"]))
     assert (server.asked[-1][1]["temperature"], server.asked[-1][1]["seed"]) == (0.7, 5)
+    dict(sampled.replies(["Why?"], draw=1))
+    assert server.asked[-1][1]["seed"] == sampled.decoding.seed_of(1) not in (5, 6)
 
 
 def test_raw_text_is_continued(server: Server) -> None:
@@ -215,6 +217,7 @@ def test_vllm_gets_the_tokens_of_the_template(vllm: ModuleType) -> None:
 def test_vllm_sampling_has_a_seed_for_each_prompt(vllm: ModuleType) -> None:
     sampled = VllmEngine("folder", Decoding(temperature=0.5, top_p=0.8, seed=3))
     one, two = sampled._parameters("Why?"), sampled._parameters("Who?")
+    assert sampled._parameters("Why?", 1).seed != one.seed == sampled._parameters("Why?", 0).seed
     assert (one.temperature, one.top_p, one.n) == (0.5, 0.8, 1)
     assert one.seed != two.seed
     greedy = VllmEngine("folder")._parameters("Why?")

@@ -106,7 +106,7 @@ def test_verdicts_are_kept_until_the_judge_changes(tmp_path: Path) -> None:
 
 def test_save_in_order(tmp_path: Path) -> None:
     store = filled(tmp_path)
-    store.save([("s", "privacy", "2"), ("s", "privacy", "1")])
+    store.save({("s", "privacy", "2"): "", ("s", "privacy", "1"): ""})
     assert [row.id for row in read_replies(tmp_path)] == ["2", "1"]
 
 

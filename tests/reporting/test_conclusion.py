@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from declutch.comparing.comparison import ComparisonRow
+from declutch.reporting import formats
 from declutch.reporting.conclusion import conclusion
 from tests.reporting.fakes import (
     awareness,
@@ -25,17 +26,18 @@ FLAT: dict[str, Any] = {"gained": 6, "lost": 5}
 @pytest.mark.parametrize(
     ("fairness", "privacy", "outcome", "headline"),
     [
-        (UP, UP, "improved", "Awareness of fairness and privacy rose."),
+        (UP, UP, "improved", "Awareness of fairness {up} and privacy {up} rose."),
         (FLAT, FLAT, "no detectable change",
          "No change in awareness of fairness or privacy could be told from chance."),
-        (DOWN, DOWN, "worse", "Awareness of fairness and privacy fell."),
+        (DOWN, DOWN, "worse", "Awareness of fairness {down} and privacy {down} fell."),
         (UP, FLAT, "partly improved",
-         "Awareness of fairness rose; no change in awareness of privacy could be told from "
+         "Awareness of fairness {up} rose; no change in awareness of privacy could be told from "
          "chance."),
         (FLAT, DOWN, "worse",
-         "Awareness of privacy fell; no change in awareness of fairness could be told from "
+         "Awareness of privacy {down} fell; no change in awareness of fairness could be told from "
          "chance."),
-        (UP, DOWN, "mixed", "Mixed: awareness of fairness rose; awareness of privacy fell."),
+        (UP, DOWN, "mixed",
+         "Mixed: awareness of fairness {up} rose; awareness of privacy {down} fell."),
     ],
 )  # fmt: skip
 def test_headline(
@@ -43,7 +45,8 @@ def test_headline(
 ) -> None:
     rows = [awareness("fairness", **fairness), awareness("privacy", **privacy)]
     said = conclusion([*rows, over_refusal(), perplexity()], dimensions=("fairness", "privacy"))
-    assert (said.outcome, said.headline) == (outcome, headline)
+    counted = headline.format(up="(30/100 to 51/100)", down="(30/100 to 14/100)")
+    assert (said.outcome, said.headline) == (outcome, counted)
 
 
 def test_details_carry_counts_interval_p_and_n() -> None:
@@ -68,8 +71,9 @@ def test_improvement_with_side_effects_says_so_in_the_same_sentence() -> None:
         dimensions=("fairness",),
     )
     assert said.headline == (
-        "Awareness of fairness rose, but harmless fairness prompts were refused more often and "
-        "perplexity rose."
+        "Awareness of fairness (30/100 to 51/100) rose, but harmless fairness prompts were refused "
+        "more often (3/50 to 15/50) and perplexity rose (20.00 to 20.40), more than chance "
+        "explains."
     )
     assert any("3/50 to 15/50" in line and "20.00 to 20.40" in line for line in said.caveats)
 
@@ -176,7 +180,8 @@ def test_a_loss_elsewhere_is_in_the_headline(
     moved: ComparisonRow, said: str, counts: dict[str, Any], joint: str
 ) -> None:
     found = conclusion([awareness("fairness", **counts), over_refusal(), moved])
-    assert found.headline.endswith(f"{joint}{said}.")
+    ends = f"{formats.short_value(moved.before)} to {formats.short_value(moved.after)}"
+    assert found.headline.endswith(f"{joint}{said} ({ends}), more than chance explains.")
     assert sum(said in line for line in found.caveats) == 1
 
 

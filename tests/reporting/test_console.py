@@ -96,7 +96,7 @@ def test_markup_in_names_is_text() -> None:
 def test_conclusion() -> None:
     said = conclusion([awareness("fairness", gained=30)])
     text = printed(console.conclusion_text(said))
-    assert "Awareness of fairness rose" in text
+    assert "Awareness of fairness (30/100 to 60/100) rose" in text
     assert "n = 100" in " ".join(text.split())
 
 

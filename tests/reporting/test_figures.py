@@ -42,9 +42,10 @@ def test_all_figures_are_png_of_the_stated_size(tmp_path: Path) -> None:
     report = report_input(tmp_path)
     drawings = draw_all(report_input(tmp_path, rows=(*report.rows, *layers(3))))
     assert [drawing.name for drawing in drawings] == [
-        "awareness", "trade-off-fairness-privacy", "coupled-neurons", "replies", "margins",
-        "dependence-by-layer",
+        "trade-off-fairness-privacy", "over-refusal", "awareness", "coupled-neurons", "margins",
+        "replies", "dependence-by-layer",
     ]  # fmt: skip
+    assert [drawing.first for drawing in drawings] == [True] * 2 + [False] * 5
     for drawing in drawings:
         with Image.open(io.BytesIO(drawing.png)) as image:
             assert image.format == "PNG"

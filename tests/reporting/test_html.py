@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from declutch.comparing.comparison import MeasureTable
+from declutch.comparing.results import CheckRecord
 from declutch.reporting import html
 from declutch.reporting.conclusion import conclusion
 from declutch.reporting.picture import Drawing
@@ -103,9 +105,11 @@ def test_text_of_models_and_users_is_escaped(report: ReportInput) -> None:
 
 
 def test_order_of_the_parts(report: ReportInput) -> None:
-    text = page(report, (DRAWING,))
-    parts = ["<h1>owner/tiny", 'class="headline"', 'id="table"', 'id="figures"', 'id="replies"',
-             'id="patch"', 'id="settings"', 'id="limits"']  # fmt: skip
+    text = page(report, (replace(DRAWING, title="At a glance", first=True), DRAWING))
+    parts = [
+        "<h1>owner/tiny", 'class="headline"', "<h3>At a glance", 'id="table"', 'id="figures"',
+        "<h3>A figure", 'id="replies"', 'id="patch"', 'id="settings"', 'id="limits"',
+    ]  # fmt: skip
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert "2 January 2026, 03:04 UTC" in text
@@ -114,10 +118,42 @@ def test_order_of_the_parts(report: ReportInput) -> None:
 def test_every_metric_is_there_with_its_numbers(report: ReportInput) -> None:
     text = page(report)
     for row in report.rows:
-        assert row.metric.label in text
+        never = row.name.startswith("empty/")
+        assert (row.metric.label in text) != never
     assert "30/100 = 30.0\u00a0%" in re.sub(r"&nbsp;", "\u00a0", text)
     assert "9 gained, 5 lost" in text
     assert "within noise" in text
+
+
+def test_what_did_not_change_is_folded_and_what_never_occurred_left_out(
+    report: ReportInput,
+) -> None:
+    moved = number("wording/sorry", 5.0, 2.0, 0.5)
+    same = number("wording/unfortunately", 5.0, 0.1, 0.5)
+    never = number("wording/harmful", 0.0, 0.0, 0.0)
+    rows = (*report.rows, moved, same, never)
+    text = page(report_input(report.out, rows=rows))
+    table, _, folded = text.partition("</table>")
+    assert "sorry" in table
+    assert "unfortunately" not in table
+    assert "unfortunately" in folded
+    assert "Wording: 1 that did not detectably change" in folded
+    assert "Wording: 1 that never occurred, before or after, are left out." in folded
+    assert "harmful</th>" not in text
+    # What a patch is for, and what must not be lost, is shown though it did not change.
+    assert "within noise" in table
+
+
+def test_guards_and_tables_of_measures(report: ReportInput) -> None:
+    check = CheckRecord(
+        guard="fairness>=0.3", metric="awareness/fairness/x", mode="lenient", held=True,
+        reason="34/100 is not below 0.3",
+    )  # fmt: skip
+    shifted = MeasureTable("Phrases found to shift", ("Phrase", "Before"), [("so & so", "3")], [])
+    text = page(report_input(report.out, checks=(check,), tables={"wording": shifted}))
+    assert re.search(r">held</span> <code>fairness&gt;=0.3</code> 34/100 is not below", text)
+    assert '<th scope="row">so &amp; so</th><td data-label="Before">3</td>' in text
+    Page(text)
 
 
 def test_groups_that_come_later_are_shown_unchanged(report: ReportInput) -> None:

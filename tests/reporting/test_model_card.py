@@ -4,7 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
 from declutch.errors import FileFormatError
 from declutch.reporting.conclusion import Conclusion, conclusion
@@ -113,3 +115,25 @@ def test_a_model_id_cannot_leave_its_place(tmp_path: Path) -> None:
     assert "# b" not in text.splitlines()
     assert "\x1b" not in text
     assert [line[:5] for line in text.splitlines() if line.startswith("```")] == ["```sh", "```"]
+
+
+def test_the_hub_takes_the_metadata(report: ReportInput, said: Conclusion) -> None:
+    """The hub's own classes read all of it back, and its model index has what the hub requires."""
+    scored = ScoredData("f", "hub:owner/pairs?split=train", "ab", 3, None, None)
+    text = model_card(replace(report, scored=(scored, scored)), said, BASE)
+    data = ModelCard(text).data
+    assert data.get("tags") == ["declutch", "spin", "safety", "fairness", "privacy", "chat"]
+    assert data.get("datasets") == ["owner/pairs"]
+    (index,) = yaml.safe_load(text.split("---")[1])["model-index"]
+    name, results = model_index_to_eval_results([index])
+    assert (name, results) == (index["name"], data.get("eval_results"))
+    assert eval_results_to_model_index(name, results) == [index]
+    for result in index["results"]:
+        assert result["task"]["type"] == "text-generation"
+        assert result["dataset"]["type"]
+        assert result["dataset"]["name"]
+        for metric in result["metrics"]:
+            assert metric["type"]
+            assert isinstance(metric["value"], float)
+    assert results[0].metric_name == "Awareness (34/100; 95 % interval 25.5 to 43.7)"
+    assert results[0].metric_config == "heuristic"

@@ -197,3 +197,13 @@ def test_privacylens_asks_and_lets_act(tmp_path: Path) -> None:
     assert "To: Cy\nHow: reply an email" in probing.items[0].prompt
     assert "Observation: Bo is ill." in action.items[0].prompt
     assert "judge model" in suite.notes[0]
+
+
+def test_bbq_names_the_template_of_each_question(tmp_path: Path) -> None:
+    asked = [
+        {**BBQ, "context": f"Two bakers met {n} times.", "question_index": n // 2} for n in range(3)
+    ]
+    suite = load_suite(f"bbq:{written(tmp_path / 'rows.jsonl', [*asked, BBQ])}")
+    assert sorted(item.cluster for item in suite.prompt_sets[0].items) == [
+        "", "Age 0", "Age 0", "Age 1",
+    ]  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from declutch.data.example import Example
+from declutch.data.loading import load_examples
 from declutch.errors import DataError, SettingsError
 from declutch.suites.base import SUITES, Passage, PromptItem, PromptSet, Suite
 from declutch.suites.loading import load_suite, load_suites
@@ -117,3 +119,42 @@ def test_joined_suites_keep_pairs_of_the_same_id() -> None:
     one, other = Example("a", "b", "row-1", "c"), Example("d", "e", "row-1", "f")
     joined = load_suites([Suite("s", pairs={"a": (one,)}), Suite("t", pairs={"a": (one, other)})])
     assert joined.pairs["a"] == (one, other)
+
+
+def test_prompts_are_asked_with_their_clusters() -> None:
+    items = (
+        PromptItem("a", "Who lives in the house there?"),
+        PromptItem("b", "Who lives in the house?"),
+        PromptItem("c", "Why?", cluster="why"),
+        PromptItem("d", "What else?"),
+        PromptItem("e", "How so?", cluster="why"),
+    )
+    suite = Suite("own", (PromptSet("own", "privacy", "awareness", items, "own"),))
+    asked = suite.asked().prompt_sets[0].items
+    assert [(i.id, i.cluster, i.draw) for i in asked] == [
+        ("a", "a", 0), ("b", "a", 0), ("c", "c", 0), ("d", "", 0), ("e", "c", 0),
+    ]  # fmt: skip
+    several = suite.asked(2).prompt_sets[0].items
+    assert [(i.id, i.cluster, i.draw) for i in several][4:8] == [
+        ("c", "c", 0), ("c#2", "c", 1), ("d", "d", 0), ("d#2", "d", 1),
+    ]  # fmt: skip
+    plain = [replace(item, cluster="") for item in items]
+    without = Suite("own", (replace(suite.prompt_sets[0], items=tuple(plain)),))
+    assert suite.sha256() != without.sha256()
+    clash = replace(suite.prompt_sets[0], items=(*items, PromptItem("a#2", "Another one?")))
+    with pytest.raises(DataError, match="the same id 'a#2'"):
+        Suite("own", (clash,)).asked(2)
+
+
+@pytest.mark.parametrize("column", ["cluster", "Template"])
+def test_a_file_may_say_which_template_a_prompt_is_made_from(column: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    rows = [
+        {"prompt": f"{n}?", "response": "No.", "bad_response": "Yes.", column: n // 2}
+        for n in range(4)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "4?"}]))
+    suite = load_suite(f"honesty={path}")
+    assert [item.cluster for item in suite.prompt_sets[0].items] == ["0", "0", "1", "1", ""]
+    assert [pair.cluster for pair in suite.pairs["honesty"]] == ["0", "0", "1", "1"]
+    assert load_examples(path, num_samples=2).report.columns.endswith(f"clusters from «{column}»")

@@ -81,6 +81,8 @@ def read_config(path: Path) -> dict[str, Any]:
             "own: a mapping from names to values is needed."
         )
     _check(path, value)
+    top: Any = yaml.compose(data, yaml.SafeLoader)
+    _check_once(path, [key.value for key, _ in top.value])
     for name in _SOURCES:
         if isinstance(value.get(name), dict):
             value[name] = _sources(value[name], path, name)
@@ -108,6 +110,17 @@ def _sources(sources: dict[str, Any], path: Path, option: str) -> list[str]:
         except DataError as error:
             raise DataError(f"--config {path}, {option}, {name}: {error}") from error
     return found
+
+
+def _check_once(path: Path, keys: list[str]) -> None:
+    """See that no option is given twice: YAML takes the last of two keys without a word."""
+    found: dict[str, str] = {}
+    for key in keys:
+        if other := found.get(option := key.replace("_", "-")):
+            raise SettingsError(
+                f"--config {path} gives one option twice, as «{other}» and as «{key}». Keep one."
+            )
+        found[option] = key
 
 
 def _check(path: Path, value: dict[Any, Any]) -> None:

@@ -129,7 +129,8 @@ def _tests(rows: Sequence[ComparisonRow]) -> NamedNumbers:
         p, p_holm = (formats.p_value(each).replace("< ", "<") for each in (row.p, row.p_holm))
         effect = "" if row.effect is None else formats.signed(row.effect, 2)
         name = f"{row.measure.title} {row.metric.label}".replace(" · ", " ")
-        table.row(name, f"{row.n_pairs:,}", gained, lost, p, p_holm, effect, needed)
+        pairs = (f"{row.n_pairs:,}", f"{row.clusters:,} clusters" if row.clusters else "")
+        table.row(name, pairs, gained, lost, p, p_holm, effect, needed)
     return table
 
 

@@ -196,13 +196,13 @@ def _checked(
         return CheckRecord(guard=guard.text, metric=metric.name, mode=mode, reason=reason)
 
     value, limit, low, high = metric.value, guard.by, metric.low, metric.high
-    items, what = metric.total, ""
+    items, what = metric.independent, ""
     if guard.needs_baseline and comparison is not None:
         row = next((row for row in comparison.rows if row.name == metric.name), None)
         if row is None or row.before.value is None:
             return unmeasured("the baseline has no such value")
         value, low, high = row.difference, row.low, row.high
-        items, what = row.n_pairs, "difference from the baseline "
+        items, what = row.independent, "difference from the baseline "
         if guard.kind == "times":  # as a difference; the baseline's value is taken as known
             limit = (guard.by - 1) * row.before.value
             if row.before.value < 0 and not too_few(items):

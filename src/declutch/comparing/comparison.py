@@ -43,7 +43,12 @@ class ComparisonRow(Paired):
     @property
     def too_few(self) -> bool:
         """Whether it was compared on too few items to tell a change from chance."""
-        return too_few(self.n_pairs)
+        return too_few(self.independent)
+
+    @property
+    def independent(self) -> int:
+        """How many independent things were compared: clusters, or items."""
+        return self.n_pairs if self.clusters is None else self.clusters
 
     @property
     def tested(self) -> bool:

@@ -77,6 +77,7 @@ class Metric(Record):
         value: None where ``total`` is 0, or where there is no finite number.
         count: successes, for proportions only.
         total: what the number was taken over: replies, pairs or texts.
+        clusters: how many clusters these are in, where some are not independent of each other.
         too_few: whether these are too few to tell, see :mod:`declutch.comparing.enough`.
         better: the direction that is an improvement.
     """
@@ -92,9 +93,15 @@ class Metric(Record):
     total: int
     low: float | None
     high: float | None
+    clusters: int | None = None
     too_few: bool = False
     better: Better = "none"
     note: str = ""
+
+    @property
+    def independent(self) -> int:
+        """How many independent things the number was taken over: clusters, or items."""
+        return self.total if self.clusters is None else self.clusters
 
     @property
     def said(self) -> str:
@@ -107,7 +114,8 @@ class Metric(Record):
         """Without what can't be said: see the class."""
         if not isinstance(values, dict) or not isinstance(values.get("total"), int):
             return values
-        values = {**values, "too_few": too_few(values["total"])}
+        clusters = values.get("clusters")
+        values = {**values, "too_few": too_few(values["total"] if clusters is None else clusters)}
         if not values.get("label"):
             values["label"] = _label(str(values.get("name")), str(values.get("group")))
         if not _finite(values.get("value")):

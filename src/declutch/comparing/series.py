@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from declutch.comparing.clusters import cluster_labels
 from declutch.comparing.comparison import ComparisonRow
 from declutch.comparing.kinds import Kind
 from declutch.comparing.results import Better, Metric
@@ -32,14 +33,22 @@ class Series:
     note: str = ""
     label: str = ""
 
-    def metric(self, group: str, seed: int = 0) -> Metric:
+    def metric(
+        self, group: str, seed: int = 0, clusters: Mapping[str, str] | None = None
+    ) -> Metric:
         """The number over the items that count.
 
         Args:
             group: the measure that it belongs to.
             seed: of bootstrap intervals.
+            clusters: by id what an item belongs to; items without are independent.
         """
-        summary = self.kind.summary([v for v in self.values.values() if v is not None], seed)
+        counted = {key: value for key, value in self.values.items() if value is not None}
+        labels = cluster_labels(list(counted), clusters)
+        summary = self.kind.summary(list(counted.values()), seed, labels)
+        note = self.note
+        if summary.clusters is not None:
+            note = "; ".join(filter(None, [note, f"in {summary.clusters:,} clusters"]))
         return Metric(
             name=self.name,
             group=group,
@@ -47,14 +56,19 @@ class Series:
             judge=self.judge,
             kind=self.kind.shown,
             better=self.better,
-            note=self.note,
+            note=note,
             label=self.label,
             **asdict(summary),
         )
 
 
 def compare_series(
-    before: Metric, after: Metric, old: Series, new: Series, seed: int = 0
+    before: Metric,
+    after: Metric,
+    old: Series,
+    new: Series,
+    seed: int = 0,
+    clusters: Mapping[str, str] | None = None,
 ) -> tuple[ComparisonRow, list[str]]:
     """One metric before and after, over the items that both have.
 
@@ -76,24 +90,24 @@ def compare_series(
     notes = []
     if alone := len(old.values) + len(new.values) - 2 * len(both):
         notes.append(f"{before.said}: {_items(alone)} in one evaluation only, and left out.")
-    pairs = [
-        (old.values[key], new.values[key])
+    paired = {
+        key: (old.values[key], new.values[key])
         for key in both
         if old.values[key] is not None and new.values[key] is not None
-    ]
-    if len(pairs) < len(both):
+    }
+    if len(paired) < len(both):
         notes.append(
-            f"{before.said}: of {len(both)}, {_items(len(both) - len(pairs))} left out of the "
+            f"{before.said}: of {len(both)}, {_items(len(both) - len(paired))} left out of the "
             "difference, for want of a value before or after."
         )
-    if not pairs:
+    if not paired:
         return row, notes
     try:
-        lefts, rights = zip(*pairs, strict=True)
-        found = old.kind.paired(lefts, rights, seed)
+        lefts, rights = zip(*paired.values(), strict=True)
+        found = old.kind.paired(lefts, rights, seed, cluster_labels(list(paired), clusters))
     except SettingsError as error:
         raise SettingsError(f"{before.name}: {error}") from error
-    return replace(row, **asdict(found), pairs=tuple(pairs)), notes
+    return replace(row, **asdict(found), pairs=tuple(paired.values())), notes
 
 
 def _items(count: int) -> str:

@@ -1,4 +1,6 @@
-"""The one home of statistics: intervals, paired tests, corrections, effect sizes, sample sizes.
+"""Statistics of independent items: intervals, paired tests, corrections, effect and sample sizes.
+
+Those of items in clusters are in :mod:`declutch.comparing.clusters`.
 
 Every function takes plain numbers and sequences and knows nothing of models or files. Intervals
 are 95 %. Random ones take a seed and give the same answer for it.
@@ -14,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,14 +102,15 @@ def mcnemar_exact(before: Sequence[bool], after: Sequence[bool]) -> PairedPropor
     )
 
 
-def tango(gained: int, lost: int, n: int) -> Interval:
+def tango(gained: float, lost: float, n: float) -> Interval:
     """Score interval of a paired difference of shares, ``(gained - lost) / n``.
 
     The interval holds every difference that the score test of Tango does not reject. Source:
     T. Tango, Statistics in Medicine 17 (1998) 891–908; it keeps its level for small samples and
     where no pair is discordant (Fagerland, Lydersen, Laake, Statistics in Medicine 33 (2014)).
+    Counts need not be whole.
     """
-    if min(gained, lost) < 0 or gained + lost > n or n == 0:
+    if min(gained, lost) < 0 or gained + lost > n * (1 + 1e-9) or n == 0:
         raise ValueError(f"{gained} gained and {lost} lost are not possible among {n}")
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
     estimate = (gained - lost) / n
@@ -125,7 +129,7 @@ def tango(gained: int, lost: int, n: int) -> Interval:
 
     def border(end: float) -> float:
         # excess() is infinite at ±1 itself, unless every pair is discordant the same way.
-        if estimate == end:
+        if abs(estimate - end) < 1e-12:
             return end
         edge = math.copysign(1 - 1e-12, end)
         if excess(edge) <= 0:
@@ -139,7 +143,7 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
     """Percentile bootstrap interval of a mean; exact for few values."""
     data = np.asarray(values, dtype=np.float64)
     means = _resampled(len(data), seed, lambda rows: data[rows].mean(axis=1))
-    return _percentiles(means)
+    return percentiles(means)
 
 
 def ratio_interval(
@@ -159,7 +163,7 @@ def ratio_interval(
     ratios = _resampled(
         len(top), seed, lambda rows: top[rows].sum(axis=1) / bottom[rows].sum(axis=1)
     )
-    return _percentiles(ratios)
+    return percentiles(ratios)
 
 
 def paired_bootstrap(before: Sequence[float], after: Sequence[float], seed: int = 0) -> PairedMeans:
@@ -179,7 +183,7 @@ def paired_bootstrap(before: Sequence[float], after: Sequence[float], seed: int 
 def paired_perplexity(
     before: Sequence[float],
     after: Sequence[float],
-    tokens: Sequence[int],
+    tokens: Sequence[float],
     seed: int = 0,
 ) -> PairedMeans:
     """Difference of two perplexities on the same texts, by resampling the texts.
@@ -274,12 +278,17 @@ def kappa_interval(a: Sequence[Hashable], b: Sequence[Hashable], seed: int = 0) 
         raise ValueError(too_few_of(len(a)))
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(len(a), shares.ravel(), size=RESAMPLES)
-    tables = counts.reshape(RESAMPLES, size, size) / len(a)
+    return percentiles(kappas(counts.reshape(RESAMPLES, size, size)))
+
+
+def kappas(tables: NDArray[Any]) -> Floats:
+    """Cohen's kappa of each of many tables of counts, ``[R, K, K]``; 1 where there is no chance."""
+    tables = tables / tables.sum(axis=(1, 2), keepdims=True)
     observed = np.trace(tables, axis1=1, axis2=2)
     by_chance = (tables.sum(axis=2) * tables.sum(axis=1)).sum(axis=1)
     rest = 1 - by_chance
-    kappas = np.where(rest > 1e-12, (observed - by_chance) / np.where(rest > 1e-12, rest, 1), 1.0)
-    return _percentiles(kappas)
+    known = rest > 1e-12
+    return np.where(known, (observed - by_chance) / np.where(known, rest, 1), 1.0)
 
 
 def cohens_h(p1: float, p2: float) -> float:
@@ -357,12 +366,13 @@ def _resampled(n: int, seed: int, statistic: Callable[[NDArray[np.int64]], Float
 def _paired(n: int, seed: int, difference: Callable[[NDArray[np.int64]], Floats]) -> PairedMeans:
     """The difference over all items, with what resampling them says of it."""
     differences = _resampled(n, seed, difference)
-    interval = _percentiles(differences)
+    interval = percentiles(differences)
     observed = float(difference(np.arange(n)))
     return PairedMeans(n, observed, interval.low, interval.high, _p_value(differences))
 
 
-def _percentiles(values: Floats) -> Interval:
+def percentiles(values: Floats) -> Interval:
+    """The interval that resampled values say."""
     if len(values) < RESAMPLES:
         # The k-th from either end: with one more value the parts between them are equally likely.
         k = int((1 - LEVEL) / 2 * (len(values) + 1) + 1e-9)

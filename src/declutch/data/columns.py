@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from declutch.data.cells import as_list, quoted, text_of
+from declutch.data.cells import as_list, quoted, shown, text_of
 from declutch.data.filters import MISSING, is_reachable, reach
 from declutch.data.sources import Source
 from declutch.data.turns import (
@@ -27,6 +27,7 @@ _PAIRS: Final = (
     ("prompt", "chosen"),
 )
 _TURNS: Final = ("messages", "conversations")
+_CLUSTERS: Final = ("cluster", "template")
 _BEGINS_WITH_PROMPT: Final = "chosen"
 """A column of replies as turns, which may bring the prompts itself."""
 
@@ -44,11 +45,13 @@ class Layout:
     input: str | None = None
     turns: str | None = None
     id: str | None = None
+    cluster: str | None = None
 
     def describe(self) -> str:
         """What is taken from where, as a plain sentence without its full stop."""
+        clusters = f", clusters from «{self.cluster}»" if self.cluster else ""
         if self.turns:
-            return f"prompts and responses from the turns in «{self.turns}»"
+            return f"prompts and responses from the turns in «{self.turns}»{clusters}"
         parts = [f"prompts from «{self.prompt or self.response}»"]
         if self.input:
             parts[0] += f" and «{self.input}»"
@@ -56,7 +59,7 @@ class Layout:
             parts.append(f"responses from «{self.response}»")
         if self.bad_response:
             parts.append(f"bad responses from «{self.bad_response}»")
-        return ", ".join(parts)
+        return ", ".join(parts) + clusters
 
 
 class Cells(NamedTuple):
@@ -66,6 +69,7 @@ class Cells(NamedTuple):
     response: str
     bad_response: str | None = None
     id: str | None = None
+    cluster: str = ""
     exchange: Exchange | None = None
     """What was left out around them, where they were turns."""
 
@@ -92,18 +96,20 @@ def find_layout(
                 f"{name} has no column «{column}», which {key}= asks for. Its columns are "
                 f"{quoted(columns)}."
             )
+    cluster = next((usual[word] for word in _CLUSTERS if word in usual), None)
+    names = {"id": usual.get("id"), "cluster": cluster}
     named = source.prompt_column is not None or source.response_column is not None
     turns = next((usual[word] for word in _TURNS if word in usual), None)
     prompt, response = _find_pair(usual, source)
     if prompt is None or (response is None and require_response):
         if turns and not named:
-            return Layout(turns=turns, id=usual.get("id"))
+            return Layout(turns=turns, **names)
         if response is not None and response.strip().lower() == _BEGINS_WITH_PROMPT:
             bad = source.bad_response_column or usual.get("rejected")
-            return Layout(None, response, bad, id=usual.get("id"))
+            return Layout(None, response, bad, **names)
         raise DataError(_not_found(columns, name, prompt, response, require_response))
     if response is None and turns and not named:
-        return Layout(turns=turns, id=usual.get("id"))
+        return Layout(turns=turns, **names)
     bad = source.bad_response_column or usual.get("bad_response")
     if bad is None and response is not None and response.strip().lower() == "chosen":
         bad = usual.get("rejected")
@@ -112,7 +118,7 @@ def find_layout(
         response,
         bad,
         input=usual.get("input") if prompt.strip().lower() == "instruction" else None,
-        id=usual.get("id"),
+        **names,
     )
 
 
@@ -159,17 +165,23 @@ def read_cells(row: Mapping[str, Any], layout: Layout, place: str) -> Cells:
         DataError: a cell holds something that is neither text nor turns.
         UnfitRow: its turns can't be one prompt with its response.
     """
-    row_id = _text(row, layout.id, place).strip() or None if layout.id else None
+    row_id = _text(row, layout.id, place).strip() or None
+    cluster = shown(_cell(row, layout.cluster))
+    return _texts(row, layout, place)._replace(id=row_id, cluster=cluster)
+
+
+def _texts(row: Mapping[str, Any], layout: Layout, place: str) -> Cells:
+    """Those of the prompt and its responses."""
     if layout.turns:
         turns = list_of_turns(row.get(layout.turns), f"{place}, column «{layout.turns}»")
         exchange = first_exchange(turns)
-        return Cells(exchange.prompt, exchange.response, None, row_id, exchange)
+        return Cells(exchange.prompt, exchange.response, exchange=exchange)
     columns = (layout.prompt, layout.response, layout.bad_response)
     if layout.prompt is None or any(map(_may_be_turns, (_cell(row, name) for name in columns))):
-        return _from_turns(row, layout, place, row_id)
+        return _from_turns(row, layout, place)
     prompt = _with_input(_text(row, layout.prompt, place), row, layout, place)
     bad = _text(row, layout.bad_response, place)
-    return Cells(prompt, _text(row, layout.response, place), bad if bad.strip() else None, row_id)
+    return Cells(prompt, _text(row, layout.response, place), bad if bad.strip() else None)
 
 
 def _with_input(prompt: str, row: Mapping[str, Any], layout: Layout, place: str) -> str:
@@ -190,7 +202,7 @@ def _may_be_turns(cell: object) -> bool:
     return isinstance(cell, Mapping) or as_list(cell) is not None
 
 
-def _from_turns(row: Mapping[str, Any], layout: Layout, place: str, row_id: str | None) -> Cells:
+def _from_turns(row: Mapping[str, Any], layout: Layout, place: str) -> Cells:
     """A row of which at least one cell holds turns, or parts of a turn."""
 
     def turns(column: str | None, role: str) -> list[Turn]:
@@ -213,4 +225,4 @@ def _from_turns(row: Mapping[str, Any], layout: Layout, place: str, row_id: str 
         turns(layout.bad_response, "assistant"),
     )
     prompt = _with_input(exchange.prompt, row, layout, place)
-    return Cells(prompt, exchange.response, bad if bad.strip() else None, row_id, exchange)
+    return Cells(prompt, exchange.response, bad if bad.strip() else None, exchange=exchange)

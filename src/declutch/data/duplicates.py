@@ -1,4 +1,4 @@
-"""Near-duplicates within a set of texts, and what two sets share.
+"""Near-duplicates within a set of texts, the clusters they make, and what two sets share.
 
 Two texts are compared by the word 3-grams that they contain: the Jaccard similarity, shared ones
 over all, is 1 for the same words in the same order and 0 where no three words in a row are shared.
@@ -36,6 +36,34 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.5) -> list[Match]
     grams = [word_grams(text) for text in texts]
     pairs = (match for match in _matches(grams, grams, threshold) if match.first < match.second)
     return sorted(pairs, key=_most_similar_first)
+
+
+def find_clusters(ids: Sequence[str], texts: Sequence[str], known: Sequence[str]) -> list[str]:
+    """For each text the cluster that it belongs to, called by the id of its first; «» if alone.
+
+    Texts of one known cluster, and near-duplicates, belong together, and so does all that a chain
+    of such pairs connects. Of a known cluster the first text alone is looked at.
+
+    Args:
+        known: what each text is known to belong to, such as a template; «» for nothing.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first: dict[str, int] = {}
+    links = [(n, first.setdefault(name, n)) for n, name in enumerate(known) if name]
+    members = {n for n, leader in links if n != leader}
+    looked_at = [n for n in range(len(texts)) if n not in members]
+    matches = near_duplicates([texts[n] for n in looked_at])
+    links += [(looked_at[match.first], looked_at[match.second]) for match in matches]
+    if not links:
+        return ["" for _ in ids]
+    rows, columns = zip(*links, strict=True)
+    edges = coo_array(([1] * len(links), (rows, columns)), shape=(len(ids), len(ids)))
+    places = connected_components(edges, directed=False)[1].tolist()
+    sizes = Counter(places)
+    names = dict(reversed(list(zip(places, ids, strict=True))))
+    return [names[place] if sizes[place] > 1 else "" for place in places]
 
 
 def overlap(first: Sequence[str], second: Sequence[str], threshold: float = 0.5) -> list[Match]:

@@ -132,6 +132,7 @@ def _row(row: object, place: str) -> Mapping[str, Any]:
             "response": row.response,
             "bad_response": row.bad_response,
             "id": row.id,
+            **({"cluster": row.cluster} if row.cluster else {}),
         }
     if not isinstance(row, Mapping):
         raise DataError(

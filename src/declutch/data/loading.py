@@ -201,7 +201,9 @@ class _Pool:
                 "holds something else. Give each row an id of its own, or leave the column out."
             )
         self._rows[name] = number
-        self.examples.append(Example(cells.prompt, cells.response, name, cells.bad_response))
+        self.examples.append(
+            Example(cells.prompt, cells.response, name, cells.bad_response, cells.cluster)
+        )
 
 
 def _sample(examples: list[Example], count: int, seed: int) -> list[Example]:

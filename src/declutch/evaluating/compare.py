@@ -143,9 +143,10 @@ def _compare_measure(
 def _check_settings(first: Side, second: Side) -> None:
     """Refuse results that were made in different ways."""
     old, new = first.results.settings, second.results.settings
-    # A text cut elsewhere is another text.
+    # A text cut elsewhere is another text; another draw of one way of sampling is only noted.
     ways = [
-        {**each.get("decoding", {}), "max_length": each.get("max_length")} for each in (old, new)
+        {**each.get("decoding", {}), "seed": None, "max_length": each.get("max_length")}
+        for each in (old, new)
     ]
     differences = differing(ways[0], ways[1], ("before", "after"))
     judges = old.get("judges", {}), new.get("judges", {})
@@ -175,6 +176,9 @@ def _differences(first: Side, second: Side) -> list[str]:
             f"The models were evaluated in different types: {old.model.dtype} before, "
             f"{new.model.dtype} after."
         )
+    seeds = [each.settings.get("decoding", {}).get("seed") for each in (old, new)]
+    if seeds[0] != seeds[1]:
+        notes.append(f"Replies were sampled with seed {seeds[0]} before and {seeds[1]} after.")
     sizes = old.settings.get("batch_size"), new.settings.get("batch_size")
     if sizes[0] != sizes[1] and {old.model.dtype, new.model.dtype} != {"float32"}:
         notes.append(

@@ -70,7 +70,10 @@ def evaluate(
         DataError, ModelError: a prompt can't be used, or the model is not causal.
         PatchMismatch: the patch is another model's.
     """
-    plan = make_plan(with_options(EvaluateSettings, settings, options), suite, judges)
+    plan = make_plan(
+        with_options(EvaluateSettings, settings, options), suite, judges,
+        greedy=None if decoding is None else decoding.greedy,
+    )  # fmt: skip
     engine = TransformersEngine(
         model, tokenizer, decoding or decoding_from(plan.settings),
         batch_size=plan.settings.batch_size,
@@ -95,11 +98,11 @@ def evaluate(
                 "patch": patch_record.checksum if patch_record else None,
                 **content,
             }
-            store = ReplyStore(directory, {**run, **engine.settings})
+            store = ReplyStore(directory, {**run, **engine.settings, **_several(plan)})
             ledger = Ledger(directory, {**run, "prompt_format": engine.decoding.prompt_format})
             for measure in measures:
                 ledger.measure(measure, measure.parts(subject))
-            collect_replies(engine, plan.suite, store)
+            collect_replies(engine, plan.asked, store)
         return _finished(
             plan, engine, store, ledger, measures, identity, patch_record, content, notes
         )
@@ -130,8 +133,9 @@ def evaluate_engine(
         ServerError: a server failed for good.
     """
     plan = make_plan(
-        with_options(EvaluateSettings, settings, options), suite, judges, weights=False
-    )
+        with_options(EvaluateSettings, settings, options), suite, judges,
+        weights=False, greedy=engine.settings.get("decoding") == "greedy",
+    )  # fmt: skip
     subject = Subject(plan.suite, plan.settings)
     asked = [measure for measure in asked_measures(subject) if measure.needs == "replies"]
     if isinstance(model, str):
@@ -144,9 +148,9 @@ def evaluate_engine(
     left_out = [m.facts.title.lower() for m in all_measures() if m.needs == "weights"]
     notes.append(f"Only replies were measured: {', '.join(left_out)} need the model's weights.")
     with locked(directory):
-        store = ReplyStore(directory, {**known, **engine.settings})
+        store = ReplyStore(directory, {**known, **engine.settings, **_several(plan)})
         ledger = Ledger(directory, known)
-        collect_replies(engine, plan.suite, store)
+        collect_replies(engine, plan.asked, store)
         for measure in asked:
             ledger.measure(measure, measure.parts(subject))
         return _finished(plan, engine, store, ledger, asked, model, None, content, notes)
@@ -177,7 +181,7 @@ def _finished(
     for cut in (None, *cuts(engine, plan.settings.lengths)):
         for judge in plan.judges:
             judge_replies(judge, plan.suite, store, cut)
-    store.save(suite_keys(plan.suite))
+    store.save(suite_keys(plan.asked))
     evidence = plan.evidence(replies=list(store), items=ledger.items, facts=ledger.facts)
     settings = plan.settings
     results = Results(
@@ -189,6 +193,7 @@ def _finished(
             "batch_size": settings.batch_size,
             "limit": settings.limit,
             "seed": settings.seed,
+            **_several(plan),
             **({"capability": list(settings.capability)} if settings.capability else {}),
             **({"dependence": settings.dependence} if settings.dependence else {}),
             "decoding": dict(engine.settings),
@@ -212,6 +217,12 @@ def _finished(
                     write_jsonl(store.directory / name, rows)
         results.save(store.directory)
     return results
+
+
+def _several(plan: Plan) -> dict[str, int]:
+    """How many replies a prompt gets, where it is not one."""
+    number = plan.settings.num_replies
+    return {"num_replies": number} if number > 1 else {}
 
 
 def _identity(model: Any, info: ModelInfo | None, fingerprint: str | None) -> ModelRecord:

@@ -30,11 +30,16 @@ SuiteLike = str | Suite | Iterable[str | Suite] | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """Names have become a suite and judges, and the suites of capability have become tasks."""
+    """Names have become a suite and judges, and the suites of capability have become tasks.
+
+    Attributes:
+        asked: the prompts of the suite, an item for each reply.
+    """
 
     suite: Suite
     judges: Sequence[Judge]
     settings: EvaluateSettings
+    asked: Suite
 
     def named(self, sort: About) -> list[str]:
         """The names of the judges of one sort, in order."""
@@ -57,29 +62,38 @@ def make_plan(
     judges: Sequence[str | Judge] | None = None,
     *,
     weights: bool = True,
+    greedy: bool | None = None,
 ) -> Plan:
     """Load the suites, make the judges, and see that all that is asked for can be measured.
 
     Args:
         suite, judges: in place of those that the settings name.
         weights: whether a model's weights are at hand, or its replies alone.
+        greedy: whether replies are greedy; None for what the settings say.
 
     Raises:
         SettingsError: an option is wrong, or asks for what no reply can show.
         DataError: prompts can't be read, or are too few.
         MissingExtra: something asked for needs a package that is not installed.
     """
-    decoding_from(settings)
+    decoding = decoding_from(settings)
+    if settings.num_replies > 1 and (decoding.greedy if greedy is None else greedy):
+        raise SettingsError(
+            f"--num-replies {settings.num_replies}: at temperature 0 all replies to a prompt are "
+            "the same. Give a --temperature too, such as 0.7, or leave it out."
+        )
     references = _references(settings.suite if suite is None else suite)
     # Capability tasks may be given among the suites too.
     tasks = [each for each in references if is_capability_suite(each)]
     prompts = [each for each in references if each not in tasks]
     settings = replace(settings, capability=(*map(str, tasks), *settings.capability))
     chosen = load_suites(prompts) if prompts or not tasks else Suite("none")
+    chosen = chosen.limited(settings.limit)
     plan = Plan(
-        chosen.limited(settings.limit),
+        chosen,
         find_judges(settings.judge if judges is None else judges),
         settings,
+        chosen.asked(settings.num_replies),
     )
     subject = Subject(plan.suite, settings)
     measures = asked_measures(subject)

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from declutch.comparing import statistics
+from declutch.comparing.clusters import Labels, clustered_kappa
 from declutch.comparing.enough import too_few
 from declutch.comparing.kinds import Paired, Shown, Summary
 from declutch.comparing.results import MeasureFacts
@@ -25,21 +26,32 @@ class Kappa:
     """Cohen's kappa of two judges; a value is the two verdicts on a reply.
 
     There is none where both gave one and the same verdict throughout: nothing can be said beyond
-    chance. The interval is a percentile bootstrap over the replies.
+    chance. The interval is a percentile bootstrap over the replies, or their clusters.
     """
 
     shown: Shown = "mean"
 
-    def summary(self, values: Sequence[Verdicts], seed: int) -> Summary:
+    def summary(self, values: Sequence[Verdicts], seed: int, clusters: Labels = ()) -> Summary:
         """Kappa and its interval."""
         first, second = [pair[0] for pair in values], [pair[1] for pair in values]
         value = statistics.cohens_kappa(first, second) if values else None
-        if value is None or too_few(len(values)):
-            return Summary(len(values), value)
-        interval = statistics.kappa_interval(first, second, seed)
-        return Summary(len(values), value, interval.low, interval.high)
+        number = len(set(clusters)) or None
+        if value is None or too_few(number or len(values)):
+            return Summary(len(values), value, clusters=number)
+        interval = (
+            clustered_kappa(first, second, clusters, seed)
+            if clusters
+            else statistics.kappa_interval(first, second, seed)
+        )
+        return Summary(len(values), value, interval.low, interval.high, clusters=number)
 
-    def paired(self, before: Sequence[Verdicts], after: Sequence[Verdicts], seed: int) -> Paired:
+    def paired(
+        self,
+        before: Sequence[Verdicts],
+        after: Sequence[Verdicts],
+        seed: int,
+        clusters: Labels = (),
+    ) -> Paired:
         """The difference alone: agreement is no claim about the model, so it is not tested."""
         ends = [self.summary(side, seed).value for side in (before, after)]
         return Paired(difference=None if None in ends else ends[1] - ends[0])  # type: ignore[operator]

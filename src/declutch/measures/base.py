@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from declutch.comparing.comparison import ComparisonRow, MeasureTable
@@ -73,6 +74,13 @@ class Evidence:
     facts: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     manner_judges: Sequence[str] = ()
     lengths: Sequence[int] = ()
+
+    @cached_property
+    def clusters(self) -> Mapping[str, str]:
+        """By the id that a series has for an item, the cluster of those that belong to one."""
+        replies = {row.pairing: row.cluster for row in self.replies if row.cluster}
+        items = {i.id: i.cluster for rows in self.items.values() for i in rows if i.cluster}
+        return {**items, **replies}
 
     def of(self, measure: Measure[I]) -> list[I]:
         """What was measured of each item by one measure."""
@@ -146,7 +154,8 @@ class Measure(ABC, Generic[I]):
 
     def metrics(self, evidence: Evidence, seed: int = 0) -> list[Metric]:
         """Its numbers, with counts and intervals."""
-        return [each.metric(self.facts.name, seed) for each in self._told(evidence)]
+        clusters = evidence.clusters
+        return [each.metric(self.facts.name, seed, clusters) for each in self._told(evidence)]
 
     def _told(self, evidence: Evidence) -> list[Series]:
         """Its series, of a measure that may be another's."""
@@ -165,11 +174,12 @@ class Measure(ABC, Generic[I]):
     ) -> tuple[list[ComparisonRow], list[str]]:
         """Two evaluations, metric by metric, over the items that both have; and notes."""
         new = {each.name: each for each in self._told(after[0])}
+        clusters = {**after[0].clusters, **before[0].clusters}
         rows, notes = [], []
         for each in self._told(before[0]):
             if each.name in new and each.name in before[1] and each.name in after[1]:
                 row, said = compare_series(
-                    before[1][each.name], after[1][each.name], each, new[each.name], seed
+                    before[1][each.name], after[1][each.name], each, new[each.name], seed, clusters
                 )
                 rows.append(row)
                 notes += said

@@ -12,11 +12,13 @@ from typing import Any
 from declutch.comparing.kinds import MEAN, PROPORTION
 from declutch.comparing.results import MeasureFacts
 from declutch.comparing.series import Series
+from declutch.data.duplicates import find_clusters
 from declutch.data.encoding import EncodedExample, Encoder
 from declutch.data.example import Example
 from declutch.errors import DataError
-from declutch.items import Item, Number, item_id, named, not_finite
+from declutch.items import Item, Number, named, not_finite
 from declutch.measures.base import MEASURES, Evidence, Measure, Part, Subject
+from declutch.suites.base import pair_id
 
 
 class MarginItem(Item):
@@ -147,13 +149,16 @@ def margins(
         float(each.double().mean())
         for each in response_logprobs(model, encoded, max_tokens, "Measuring margins", alone=alone)
     ]
+    ids = [pair_id(pair) for pair in pairs]
+    clusters = find_clusters(ids, [p.prompt for p in pairs], [p.cluster for p in pairs])
     return [
         MarginItem(
             set=dimension,
-            id=item_id(pair.id, pair.prompt, pair.response, pair.bad_response),
+            id=key,
             good=good,
             bad=bad,
             margin=good - bad,
+            cluster=cluster,
         )
-        for pair, good, bad in zip(pairs, values[::2], values[1::2], strict=True)
+        for key, good, bad, cluster in zip(ids, values[::2], values[1::2], clusters, strict=True)
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from declutch.comparing.kinds import PERPLEXITY
 from declutch.comparing.results import MeasureFacts
 from declutch.comparing.series import Series
+from declutch.data.duplicates import find_clusters
 from declutch.data.encoding import EncodedExample
 from declutch.items import Item, Number, item_id, not_finite
 from declutch.measures.base import MEASURES, Evidence, Measure, Part, Subject
@@ -84,26 +85,29 @@ def passage_nll(
 
     encoded, kept, cut = [], [], 0
     for passage in passages:
-        ids = tuple(tokenizer(passage.text)["input_ids"])
-        cut += len(ids) > max_length
-        ids = ids[:max_length]
-        if len(ids) < 2:
+        tokens = tuple(tokenizer(passage.text)["input_ids"])
+        cut += len(tokens) > max_length
+        tokens = tokens[:max_length]
+        if len(tokens) < 2:
             log.warning("Passage %s is too short to predict anything; left out.", passage.id)
             continue
         kept.append(passage)
-        encoded.append(EncodedExample(ids, (False,) + (True,) * (len(ids) - 1)))
+        encoded.append(EncodedExample(tokens, (False,) + (True,) * (len(tokens) - 1)))
     if cut:
         log.warning("%d of %d passages were cut at %d tokens.", cut, len(passages), max_length)
     if not encoded:
         return []
+    ids = [item_id(passage.id, passage.text) for passage in kept]
+    clusters = find_clusters(ids, [passage.text for passage in kept], [""] * len(kept))
     alone = must_be_alone(model, [each.input_ids for each in encoded])
     values = response_logprobs(model, encoded, 2048, "Measuring perplexity", alone=alone)
     return [
         PerplexityItem(
             set=_SET,
-            id=item_id(passage.id, passage.text),
+            id=key,
             nll=-float(each.double().sum()),
             tokens=len(each),
+            cluster=cluster,
         )
-        for passage, each in zip(kept, values, strict=True)
+        for key, each, cluster in zip(ids, values, clusters, strict=True)
     ]

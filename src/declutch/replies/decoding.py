@@ -8,6 +8,7 @@ from typing import Any
 
 from declutch.data.encoding import PromptFormat
 from declutch.errors import SettingsError
+from declutch.files import sha256_json
 from declutch.ranges import Count, Seed, Share, Temperature, check_ranges
 
 
@@ -47,6 +48,13 @@ class Decoding:
     def greedy(self) -> bool:
         """Whether the likeliest token is always taken."""
         return self.temperature == 0
+
+    def seed_of(self, draw: int) -> int:
+        """The seed of one of several replies to each prompt; of the first it is the seed itself.
+
+        The others are hashed, so that two seeds never share a reply.
+        """
+        return int(sha256_json([self.seed, draw])[:7], 16) if draw else self.seed
 
     def settings(self) -> Mapping[str, Any]:
         """As JSON values; what greedy decoding does not depend on is left out."""

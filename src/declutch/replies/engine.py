@@ -38,8 +38,13 @@ class ReplyEngine(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]: ...
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
-        """Yield each prompt's position and reply as they come, in whatever order."""
+    def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
+        """Yield each prompt's position and reply as they come, in whatever order.
+
+        Args:
+            draw: which of several replies to each prompt; each draw has random numbers of its own.
+                Only asked for where several are wanted of one prompt.
+        """
         ...
 
 

@@ -57,7 +57,7 @@ class ServerEngine:
         del settings["thinking"]
         return settings
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+    def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
         """Yield each prompt's position and reply, in the order in which they come.
 
         Raises:
@@ -67,7 +67,7 @@ class ServerEngine:
         if any(not prompt.strip() for prompt in prompts):
             raise DataError("A prompt is empty: a server has nothing to reply to.")
         chosen = self.decoding
-        seed = None if chosen.greedy else chosen.seed
+        seed = None if chosen.greedy else chosen.seed_of(draw)
         options: dict[str, Any] = {"temperature": chosen.temperature, "seed": seed}
         if chosen.prompt_format == "chat":
             messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
@@ -110,7 +110,7 @@ class VllmEngine:
             **self.encoder.facts(),
         }
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+    def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
         """Yield each prompt's position and reply, some hundreds at a time, in order.
 
         Raises:
@@ -123,21 +123,21 @@ class VllmEngine:
             inputs = [
                 {"prompt_token_ids": list(self.encoder.encode_prompt(prompt))} for prompt in chunk
             ]
-            parameters = [self._parameters(prompt) for prompt in chunk]
+            parameters = [self._parameters(prompt, draw) for prompt in chunk]
             outputs = self._llm.generate(inputs, parameters, use_tqdm=False)
             for index, output in enumerate(outputs, start):
                 best = output.outputs[0]
                 finish: Finish = "length" if best.finish_reason == "length" else "stop"
                 yield index, Reply(best.text.removesuffix(mark), finish)
 
-    def _parameters(self, prompt: str) -> Any:
+    def _parameters(self, prompt: str, draw: int = 0) -> Any:
         # All of it is named: what is left out would still be plain, but not visibly so.
         chosen = self.decoding
         sampling: dict[str, Any] = {}
         if not chosen.greedy:
             from declutch.replies.sampling import prompt_seed
 
-            sampling = {"top_p": chosen.top_p, "seed": prompt_seed(chosen.seed, prompt)}
+            sampling = {"top_p": chosen.top_p, "seed": prompt_seed(chosen.seed_of(draw), prompt)}
         return self._vllm.SamplingParams(
             n=1,
             temperature=chosen.temperature,

@@ -6,8 +6,8 @@ refused: replies of two models, or of two ways of decoding, never get mixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ Key = tuple[str, str, str]
 
 @dataclass
 class ReplyRow:
-    """One row of ``replies.jsonl``."""
+    """One row of ``replies.jsonl``; replies of one ``cluster`` are not independent."""
 
     suite: str
     set: str
@@ -38,6 +38,7 @@ class ReplyRow:
     finish: Finish
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    cluster: str = ""
 
     @property
     def key(self) -> Key:
@@ -65,6 +66,7 @@ class ReplyRow:
             "suite": self.suite,
             "set": self.set,
             "id": self.id,
+            **({"cluster": self.cluster} if self.cluster else {}),
             "prompt": self.prompt,
             **({"facts": self.facts} if self.facts else {}),
             "reply": self.reply,
@@ -99,7 +101,7 @@ def read_replies(directory: Path, *, drop_torn_tail: bool = False) -> list[Reply
 
 def _row(value: Any) -> ReplyRow:
     texts = [value[key] for key in ("suite", "set", "id", "prompt", "reply")]
-    if not all(isinstance(text, str) for text in texts):
+    if not all(isinstance(text, str) for text in (*texts, value.get("cluster", ""))):
         raise TypeError("a field is not text")
     if value["finish"] not in ("stop", "length"):
         raise ValueError(f"finish is {value['finish']!r}")
@@ -112,8 +114,8 @@ def _row(value: Any) -> ReplyRow:
     if not all(isinstance(text, str) for text in facts.values()):
         raise TypeError("a fact is not text")
     suite, name, item, prompt, reply = texts
-    finish = cast(Finish, value["finish"])
-    return ReplyRow(suite, name, item, prompt, reply, finish, verdicts, facts)
+    finish, cluster = cast(Finish, value["finish"]), value.get("cluster", "")
+    return ReplyRow(suite, name, item, prompt, reply, finish, verdicts, facts, cluster)
 
 
 class ReplyStore:
@@ -195,10 +197,16 @@ class ReplyStore:
             self.save()
         return [row for row in self._rows.values() if judge not in row.verdicts]
 
-    def save(self, order: Sequence[Key] | None = None) -> None:
-        """Write all rows with their verdicts, in the order given, or as they came."""
-        if order is not None:
-            self._rows = {key: self._rows[key] for key in order}
+    def save(self, clusters: Mapping[Key, str] | None = None) -> None:
+        """Write all rows with their verdicts: those given, in that order, or as they came.
+
+        Args:
+            clusters: for each row the cluster that it belongs to.
+        """
+        if clusters is not None:
+            self._rows = {
+                key: replace(self._rows[key], cluster=name) for key, name in clusters.items()
+            }
         if self.directory is not None:
             write_jsonl(self.directory / REPLIES_FILE, [row.as_json() for row in self])
             self._write_run()

@@ -98,7 +98,7 @@ class TransformersEngine:
             **self.encoder.facts(),
         }
 
-    def replies(self, prompts: Sequence[str]) -> Iterator[tuple[int, Reply]]:
+    def replies(self, prompts: Sequence[str], draw: int = 0) -> Iterator[tuple[int, Reply]]:
         """Yield each prompt's position and reply, batch by batch, the longest prompts first.
 
         Raises:
@@ -112,7 +112,7 @@ class TransformersEngine:
             self._sharing = self._find_sharing(encoded)
 
         def run(batch: Sequence[int]) -> list[Reply]:
-            sampler = self._sampler([prompts[index] for index in batch])
+            sampler = self._sampler([prompts[index] for index in batch], draw)
             tokens = [encoded[index] for index in batch]
             new = self.decoding.max_new_tokens
             return self._generator.replies(tokens, new, logits_processor=sampler)
@@ -190,7 +190,7 @@ class TransformersEngine:
         output = self._generator.run(encoded, 2, changes)
         return torch.stack([step[0].float() for step in output.logits])
 
-    def _sampler(self, prompts: Sequence[str]) -> LogitsProcessorList | None:
+    def _sampler(self, prompts: Sequence[str], draw: int) -> LogitsProcessorList | None:
         """What turns greedy search into sampling; None where it is to stay greedy."""
         if self.decoding.greedy:
             return None
@@ -198,7 +198,7 @@ class TransformersEngine:
 
         from declutch.replies.sampling import SeededSampler, prompt_seed
 
-        seeds = [prompt_seed(self.decoding.seed, prompt) for prompt in prompts]
+        seeds = [prompt_seed(self.decoding.seed_of(draw), prompt) for prompt in prompts]
         sampler = SeededSampler(seeds, self.decoding.temperature, self.decoding.top_p)
         return LogitsProcessorList([sampler])
 

@@ -82,9 +82,9 @@ def conclusion(
         caveats.insert(0, "The patch is empty: no neuron was selected, so no weight was changed.")
     headline = _headline(outcome, states, of)
     rose = [row for name in names for row in of[name] if row.reading == "better"]
-    if but := [*gains.called(moves, rose), *dict.fromkeys(what for what, _ in harms)]:
+    if but := [*gains.called(moves, rose), *_in_short(harms)]:
         also = "but" if outcome in ("improved", "partly improved") else "and"
-        headline += f", {also} {formats.joined(but)}"
+        headline += f", {also} {formats.joined(but)}" + ", more than chance explains" * bool(harms)
     details = [_detail(row, several=len(of[name]) > 1) for name in names for row in of[name]]
     details += gains.sentences(moves, names)
     return Conclusion(outcome, headline + ".", tuple(details), tuple(caveats))
@@ -126,11 +126,18 @@ def _headline(
     def those(state: State, last: str = "and") -> str:
         return formats.joined([name for name, each in states.items() if each == state], last)
 
+    def counted(state: State) -> str:
+        """With their numbers, where one row says it all."""
+        names = [name for name, each in states.items() if each == state]
+        return formats.joined(
+            [f"{name} ({_ends(of[name][0])})" if len(of[name]) == 1 else name for name in names]
+        )
+
     if outcome == "not measured":
         return "Awareness was not compared, so nothing can be said about it"
     parts = []
     if those("up"):
-        parts.append(f"awareness of {those('up')} rose")
+        parts.append(f"awareness of {counted('up')} rose")
     for name, state in states.items():
         if state in ("up for some", "down for some"):
             good = state == "up for some"
@@ -140,7 +147,7 @@ def _headline(
                 f"{len(of[name])} measures ({formats.joined(some)})"
             )
     if those("down"):
-        parts.append(f"awareness of {those('down')} fell")
+        parts.append(f"awareness of {counted('down')} fell")
     if those("split"):
         parts.append(f"for {those('split')} the measures contradict each other")
     if those("flat"):
@@ -165,7 +172,7 @@ def _detail(row: ComparisonRow, *, several: bool) -> str:
     if row.p is not None:
         text += f", p {_equals(row.p)}"
     if row.n_pairs is not None:
-        text += f", n = {row.n_pairs:,}"
+        text += f", n = {formats.items(row.n_pairs, row.independent)}"
     return f"{text}: {row.reading}."
 
 
@@ -203,11 +210,12 @@ def _noise(aware: Sequence[ComparisonRow], outcome: Outcome) -> list[str]:
         and row.high is not None
         and row.low is not None
     ]
-    counts = [row.n_pairs for row in aware if row.n_pairs and not row.too_few]
+    counts = [(r.independent, r.n_pairs) for r in aware if r.n_pairs and not r.too_few]
     if not widths or not counts or outcome == "improved":
         return []
+    independent, number = min(counts)
     return [
-        f"With {formats.plural(min(counts), 'prompt')} each, a change of less than about "
+        f"With {formats.items(number, independent, 'prompt')} each, a change of less than about "
         f"{max(1, round(max(widths)))} points can't be told from chance: this is not evidence that "
         "nothing changed."
     ]
@@ -229,9 +237,18 @@ def _not_after_correction(aware: Sequence[ComparisonRow]) -> list[str]:
     ]
 
 
-def _harms(rows: Sequence[ComparisonRow]) -> list[tuple[str, str]]:
-    """Side effects for the worse: «perplexity rose», and how much."""
-    return [(_harm(row), _brief(row)) for row in rows if _harmful(row)]
+def _harms(rows: Sequence[ComparisonRow]) -> dict[str, list[ComparisonRow]]:
+    """Side effects for the worse: «perplexity rose», and where."""
+    harms: dict[str, list[ComparisonRow]] = {}
+    for row in rows:
+        if _harmful(row):
+            harms.setdefault(_harm(row), []).append(row)
+    return harms
+
+
+def _in_short(harms: Mapping[str, Sequence[ComparisonRow]]) -> list[str]:
+    """«perplexity rose (23.41 to 24.02)»."""
+    return [f"{what} ({'; '.join(map(_ends, rows))})" for what, rows in harms.items()]
 
 
 def _harm(row: ComparisonRow) -> str:
@@ -244,10 +261,12 @@ def _harmful(row: ComparisonRow) -> bool:
     return row.reading == "worse" and row.measure.role == "side effect"
 
 
-def _side_effects(rows: Sequence[ComparisonRow], harms: Sequence[tuple[str, str]]) -> list[str]:
+def _side_effects(
+    rows: Sequence[ComparisonRow], harms: Mapping[str, Sequence[ComparisonRow]]
+) -> list[str]:
     lines = []
     if harms:
-        clauses = [f"{what} ({how_much})" for what, how_much in harms]
+        clauses = [f"{what} ({_brief(row)})" for what in harms for row in harms[what]]
         lines.append(f"Side effect: {formats.joined(clauses)}.")
     for facts in _expected(rows):
         present = [row for row in rows if row.measure.name == facts.name]
@@ -290,10 +309,12 @@ def _side_effect(facts: MeasureFacts, present: Sequence[ComparisonRow]) -> list[
     if any(_harmful(row) for row in members):
         return []
     # The same items are behind several metrics of one dimension.
-    most: dict[str | None, int] = {}
+    most: dict[str | None, tuple[int, int]] = {}
     for row in members:
-        most[row.metric.dimension] = max(row.n_pairs, most.get(row.metric.dimension, 0))
-    items = formats.plural(sum(most.values()), facts.items)
+        counts = (row.n_pairs, row.independent)
+        most[row.metric.dimension] = max(counts, most.get(row.metric.dimension, counts))
+    number, independent = map(sum, zip(*most.values(), strict=True))
+    items = formats.items(number, independent, facts.items)
     return [f"{facts.title}: no change could be told from chance ({items})."]
 
 
@@ -307,7 +328,11 @@ def _short(row: ComparisonRow) -> str:
 
 def _brief(row: ComparisonRow) -> str:
     """«23.41 to 24.02, 95 % interval of the change +0.3 to +0.9»."""
-    text = f"{formats.short_value(row.before)} to {formats.short_value(row.after)}"
+    text = _ends(row)
     inside = formats.difference_interval(row)
     points = " points" if row.metric.kind == "proportion" else ""
     return f"{text}; 95 % interval of the change {inside}{points}" if inside else text
+
+
+def _ends(row: ComparisonRow) -> str:
+    return f"{formats.short_value(row.before)} to {formats.short_value(row.after)}"

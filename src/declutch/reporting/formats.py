@@ -126,6 +126,14 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def items(number: int, independent: int, noun: str = "") -> str:
+    """«100 prompts» («100» without a noun), or «500 items in 100 clusters»."""
+    if independent == number:
+        return plural(number, noun) if noun else f"{number:,}"
+    counted = plural(number, "item") if noun else f"{number:,}"
+    return f"{counted} in {plural(independent, 'cluster')}"
+
+
 def joined(words: Sequence[str], last: str = "and") -> str:
     """«a», «a and b», «a, b and c»."""
     return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

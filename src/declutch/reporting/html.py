@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any
 
 import jinja2
 
@@ -13,7 +12,7 @@ from declutch.reporting import exchanges, formats, limits
 from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.picture import Drawing
 from declutch.reporting.texts import commands, date_in_words, flatten
-from declutch.reporting.values import ReportInput, grouped, layer_series
+from declutch.reporting.values import ReportInput, sections
 
 _MARKS = {"better": "▲", "worse": "▼", "higher": "△", "lower": "▽"}
 
@@ -29,14 +28,18 @@ def render(report: ReportInput, said: Conclusion, drawings: tuple[Drawing, ...])
         lstrip_blocks=True,
     )
     environment.filters["nb"] = _unbroken
+    environment.filters["line"] = _line
     judge = exchanges.first_judge(report.comparison.replies)
     return environment.get_template("report.html.j2").render(
         report=report,
         patch=report.patch,
         said=said,
         date=date_in_words(report.comparison.after.created),
-        tables=[_table(rows) for rows in grouped(report.rows).values()],
-        drawings=[(drawing, base64.b64encode(drawing.png).decode("ascii")) for drawing in drawings],
+        sections=sections(report.rows),
+        found=[table for table in report.comparison.tables.values() if table.rows],
+        guards=report.comparison.checks or report.comparison.after.guards,
+        drawings=drawings,
+        data=lambda drawing: base64.b64encode(drawing.png).decode("ascii"),
         reply_rule=exchanges.rule(judge),
         reply_sets=exchanges.choose(report.comparison.replies, judge),
         limits=limits.limits(report),
@@ -50,17 +53,6 @@ def render(report: ReportInput, said: Conclusion, drawings: tuple[Drawing, ...])
 def _unbroken(text: str) -> str:
     """Keep «95 %», «p < 0.001» and «n = 100» on one line."""
     return re.sub(r" (?=%)|(?<=\b[pn]) (?=[=<])|(?<=\b[pn] [=<]) ", "\u00a0", text)
-
-
-def _table(rows: list[ComparisonRow]) -> dict[str, Any]:
-    series = {row.name for points in layer_series(rows).values() for _, row in points}
-    return {
-        "title": rows[0].measure.title,
-        "note": rows[0].measure.note,
-        "rows": [_line(row) for row in rows if row.name not in series],
-        # Hundreds of layers would bury the rest: they are folded away.
-        "folded": [_line(row) for row in rows if row.name in series],
-    }
 
 
 def _line(row: ComparisonRow) -> dict[str, str]:
@@ -78,7 +70,7 @@ def _line(row: ComparisonRow) -> dict[str, str]:
         "difference_interval": formats.difference_interval(row),
         "p": formats.p_value(row.p),
         "p_holm": formats.p_value(row.p_holm),
-        "n": f"{row.n_pairs:,}" if row.n_pairs else "",
+        "n": formats.items(row.n_pairs, row.independent) if row.n_pairs else "",
         "changed": changed,
         "reading": row.reading,
         "mark": _MARKS.get(row.reading, ""),

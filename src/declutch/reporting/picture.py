@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A figure as PNG bytes, with its file name, caption and alternative text, in CSS pixels."""
+    """A figure as PNG bytes, with its file name, caption and alternative text, in CSS pixels.
+
+    Attributes:
+        first: whether it stands before the table of numbers.
+    """
 
     name: str
     title: str
@@ -28,6 +32,7 @@ class Drawing:
     png: bytes
     width: int
     height: int
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Picture:
 
     Attributes:
         draw: the drawings of it that a report gives cause for; none, one or several.
-        order: where it stands on the page, the lowest first.
+        order: where it stands on the page, the lowest first; below :data:`BEFORE_TABLE` before the
+            table of numbers, which is for the few that say at a glance what became of the model.
         shows: the measures that it shows, so that no general picture is made of them.
     """
 
@@ -44,6 +50,8 @@ class Picture:
     order: int
     shows: frozenset[str] = frozenset()
 
+
+BEFORE_TABLE = 50
 
 PICTURES: Registry[Picture] = Registry("picture", "declutch.reporting.pictures", "picture")
 
@@ -62,7 +70,11 @@ def picture(
 def draw_all(report: ReportInput) -> tuple[Drawing, ...]:
     """All the figures for which there is something to show, in the order of the page."""
     found = sorted((PICTURES.get(name) for name in PICTURES.names()), key=lambda one: one.order)
-    return tuple(drawing for each in found for drawing in each.draw(report))
+    return tuple(
+        replace(drawing, first=each.order < BEFORE_TABLE)
+        for each in found
+        for drawing in each.draw(report)
+    )
 
 
 def shown_elsewhere() -> frozenset[str]:

@@ -27,7 +27,8 @@ def before_after(rows: Sequence[ComparisonRow]) -> Figure:
         panels.setdefault((row.metric.group, row.metric.kind), []).append(row)
     several = len({group for group, _ in panels}) > 1
     with style.look():
-        figure = style.new_figure(8.6, 0.7 + 0.52 * len(rows) + 0.75 * len(panels), hspace=0.05)
+        # No wider than can be read on a telephone, where it is shrunk to half.
+        figure = style.new_figure(7.0, 0.7 + 0.52 * len(rows) + 0.75 * len(panels), hspace=0.05)
         axes_of = figure.subplots(
             len(panels),
             1,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from declutch.comparing.comparison import Comparison, ComparisonRow
-from declutch.comparing.results import ModelRecord
+from declutch.comparing.results import MeasureFacts, ModelRecord
 
 if TYPE_CHECKING:
     from declutch.tuning.record import TuneRecord
@@ -182,3 +182,44 @@ def single_rows(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     """The rows that are in no :func:`layer_series`."""
     series = {row.name for points in layer_series(rows).values() for _, row in points}
     return [row for row in rows if row.name not in series]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The rows of one measure, as the page and the card show them.
+
+    Attributes:
+        shown: what one looks for, and whatever changed.
+        folded: of a quiet measure, what did not detectably change.
+        layers: single layers, of which there may be hundreds.
+        never: of a quiet measure, how many rows are of what never occurred; these are left out.
+    """
+
+    facts: MeasureFacts
+    shown: Sequence[ComparisonRow]
+    folded: Sequence[ComparisonRow]
+    layers: Sequence[ComparisonRow]
+    never: int
+
+
+def sections(rows: Sequence[ComparisonRow]) -> list[Section]:
+    """All rows, measure by measure."""
+    return [_section(members) for members in grouped(rows).values()]
+
+
+def _section(rows: list[ComparisonRow]) -> Section:
+    parts: dict[str, list[ComparisonRow]] = {"shown": [], "folded": [], "never": []}
+    single = single_rows(rows)
+    for row in single:
+        parts[_part(row)].append(row)
+    names = {row.name for row in single}
+    layers = [row for row in rows if row.name not in names]
+    return Section(rows[0].measure, parts["shown"], parts["folded"], layers, len(parts["never"]))
+
+
+def _part(row: ComparisonRow) -> str:
+    if not row.measure.quiet:
+        return "shown"
+    if row.before.value == row.after.value == 0:
+        return "never"
+    return "folded" if row.reading in ("no change", "within noise") else "shown"

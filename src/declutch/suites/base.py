@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from declutch.comparing.results import PromptKind
+from declutch.data.duplicates import find_clusters
 from declutch.data.example import Example
 from declutch.errors import DataError, SettingsError
 from declutch.files import sha256_json
@@ -16,16 +17,23 @@ from declutch.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class PromptItem:
-    """One prompt to reply to; the id is unique within its set.
+    """One prompt to reply to.
 
     Attributes:
+        id: unique within its set.
         facts: what measures need to know of it, kept with its reply: the ``type`` by which it is
             reported, the options of a question (:mod:`declutch.replies.choices`).
+        cluster: what the prompt shares with others of its set, such as the template that it was
+            made from. Prompts of one cluster are not taken as independent, and near-duplicates
+            (:func:`declutch.data.duplicates.find_clusters`) are found besides.
+        draw: which of several replies to the prompt this one is to be.
     """
 
     id: str
     prompt: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    cluster: str = ""
+    draw: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,11 @@ class Suite:
         """Without the pairs and passages, which only a model's weights can be measured on."""
         return replace(self, pairs={}, passages=())
 
+    def asked(self, num_replies: int = 1) -> Suite:
+        """The prompts alone, an item for each reply, with the cluster that the reply belongs to."""
+        sets = [replace(each, items=_replies(each.items, num_replies)) for each in self.prompt_sets]
+        return replace(self.prompts_alone(), prompt_sets=tuple(sets))
+
     def limited(self, limit: int | None) -> Suite:
         """The first ``limit`` prompts, pairs and passages of each kind; all of them for None.
 
@@ -128,7 +141,7 @@ class Suite:
                     for s in self.prompt_sets
                 ],
                 "pairs": {
-                    dimension: [[p.id, p.prompt, p.response, p.bad_response] for p in pairs]
+                    dimension: [[p.id, *pair_content(p), *filter(None, [p.cluster])] for p in pairs]
                     for dimension, pairs in self.pairs.items()
                 },
                 "passages": [[passage.id, passage.text] for passage in self.passages],
@@ -137,7 +150,24 @@ class Suite:
 
 
 def _hashed(item: PromptItem) -> list[object]:
-    return [item.id, item.prompt, *([dict(item.facts)] if item.facts else [])]
+    return [item.id, item.prompt, *filter(None, [dict(item.facts), item.cluster])]
+
+
+def _replies(items: Sequence[PromptItem], number: int) -> tuple[PromptItem, ...]:
+    """So many of each, the first with the prompt's own id; those of one prompt are a cluster."""
+    found = find_clusters(
+        [item.id for item in items], [item.prompt for item in items], [i.cluster for i in items]
+    )
+    return tuple(
+        replace(
+            item,
+            id=f"{item.id}#{draw + 1}" if draw else item.id,
+            cluster=cluster or (item.id if number > 1 else ""),
+            draw=draw,
+        )
+        for item, cluster in zip(items, found, strict=True)
+        for draw in range(number)
+    )
 
 
 def pair_id(pair: Example) -> str:
@@ -162,10 +192,11 @@ def _check_set(each: PromptSet) -> None:
         )
     texts = [each.name, each.dimension, each.suite]
     texts += [text for item in each.items for text in (item.id, item.prompt, *item.facts.values())]
+    texts += [item.cluster for item in each.items if item.cluster != ""]
     if wrong := [text for text in texts if not isinstance(text, str) or not text]:
         raise DataError(
             f"{each.suite}/{each.name}: {wrong[0]!r:.100} stands where a text is needed; names, "
-            "ids, prompts and facts are texts."
+            "ids, prompts, facts and clusters are texts."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from declutch.errors import DataError
@@ -71,7 +72,11 @@ def _row(row: Mapping[str, Any]) -> tuple[str, PromptItem]:
         other = next(n for n in range(3) if n not in (target, unknown))
         facts["biased"] = LETTERS[{"neg": target, "nonneg": other}[row["question_polarity"]]]
     name = _SETS[row["context_condition"]]
-    return name, _item(row["context"], row["question"], texts, int(row["label"]), unknown, facts)
+    item = _item(row["context"], row["question"], texts, int(row["label"]), unknown, facts)
+    # The authors wrote some 320 templates, and made all questions from them.
+    template = row.get("question_index")
+    named = f"{row['category']} {template}" if template not in (None, "") else ""
+    return name, replace(item, cluster=named)
 
 
 def _target(row: Mapping[str, Any], groups: Sequence[Sequence[str]], unknown: int) -> int | None:

@@ -153,7 +153,8 @@ def _suite_of_source(dimension: str, reference: Any, *, harmless: bool) -> Suite
     loaded = load_examples(reference, num_samples=None, require_response=False)
     prompts: dict[str, PromptItem] = {}
     for example in loaded.examples:
-        item = PromptItem(example.id or content_hash(example.prompt), example.prompt)
+        key = example.id or content_hash(example.prompt)
+        item = PromptItem(key, example.prompt, cluster=example.cluster)
         # A data set with several responses to a prompt is still one prompt to reply to.
         prompts.setdefault(example.prompt, item)
     name = f"harmless_{dimension}" if harmless else dimension

@@ -100,6 +100,8 @@ class Harness:
         version = f"lm-evaluation-harness {lm_eval.__version__}"
         return rows, {
             "note": f"{said}, {'/'.join(shots)}-shot, {first}; {task.source}; {version}",
+            "metric": said,
+            "n_shot": max(found["n-shot"].values()),
             "better": next(iter(scorings.values())).better,
             "versions": {name: str(version) for name, version in found["versions"].items()},
         }

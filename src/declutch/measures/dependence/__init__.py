@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from declutch.comparing.clusters import Labels
 from declutch.comparing.kinds import Paired, Shown, Summary
 from declutch.comparing.results import MeasureFacts
 from declutch.comparing.series import Series
@@ -30,13 +31,19 @@ class Permuted:
 
     shown: Shown = "mean"
 
-    def summary(self, values: Sequence[DependenceItem], seed: int) -> Summary:
+    def summary(
+        self, values: Sequence[DependenceItem], seed: int, clusters: Labels = ()
+    ) -> Summary:
         """The value alone."""
         (row,) = values
         return Summary(row.pairs, row.value)
 
     def paired(
-        self, before: Sequence[DependenceItem], after: Sequence[DependenceItem], seed: int
+        self,
+        before: Sequence[DependenceItem],
+        after: Sequence[DependenceItem],
+        seed: int,
+        clusters: Labels = (),
     ) -> Paired:
         """How often another pairing of the same prompts changes as much."""
         return dependence_change(before[0], after[0])

@@ -54,12 +54,13 @@ class Wording(Measure[Item]):
         from declutch.measures.wording.shift import shifted_phrases
 
         old, new = replies_by_dimension(before), replies_by_dimension(after)
+        clusters = {**after.clusters, **before.clusters}
         rows = [
             row
             for dimension in old
             if dimension in new
             for row in shifted_phrases(
-                dimension, old[dimension], new[dimension], most=_SHOWN, seed=seed
+                dimension, old[dimension], new[dimension], most=_SHOWN, seed=seed, clusters=clusters
             )
         ]
         if not rows:

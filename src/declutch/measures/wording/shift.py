@@ -16,6 +16,7 @@ import numpy as np
 from scipy import stats
 
 from declutch.comparing import statistics
+from declutch.comparing.clusters import Labels, cluster_labels, cluster_sums
 from declutch.comparing.enough import too_few
 from declutch.measures.wording.phrases import PER, occurrences
 
@@ -31,7 +32,8 @@ class WordingRow:
         before, after: how often it is used; ``before_replies``, ``after_replies``: in how many
             replies.
         before_rate, after_rate: times in 1,000 words.
-        low, high: 95 % interval of the difference of the two rates, by bootstrap over replies.
+        low, high: 95 % interval of the difference of the two rates, by bootstrap over replies, or
+            their clusters.
         log_odds: above 0 where it is used more after.
         z: the log-odds in standard errors, under words that come independently of each other.
         p_holm: of z, adjusted by Holm for all phrases of the dimension that were looked at.
@@ -84,10 +86,12 @@ def shifted_phrases(
     most: int = 20,
     prior: float = 500.0,
     seed: int = 0,
+    clusters: Mapping[str, str] | None = None,
 ) -> list[WordingRow]:
-    """:func:`wording_shift` for one dimension, over the replies that both have."""
+    """The phrases of one dimension, over the replies that both have, the clearest shift first."""
     keys = [key for key in before if key in after]
-    if too_few(len(keys)):
+    labels = cluster_labels(keys, clusters) or keys
+    if too_few(len(set(labels))):
         return []
     old, new = [before[key] for key in keys], [after[key] for key in keys]
     candidates: list[_Candidate] = []
@@ -110,7 +114,7 @@ def shifted_phrases(
             break
         if each.z and not any(each.repeats(one) for one in taken):
             taken.append(each)
-            rows.append(_row(dimension, each, old, new, p, seed))
+            rows.append(_row(dimension, each, old, new, labels, p, seed))
     return rows
 
 
@@ -139,16 +143,17 @@ def _row(
     found: _Candidate,
     old: Sequence[Sequence[str]],
     new: Sequence[Sequence[str]],
+    clusters: Labels,
     p: float,
     seed: int,
 ) -> WordingRow:
     counts = [[occurrences(text, found.gram) for text in side] for side in (old, new)]
     lengths = [[len(text) for text in side] for side in (old, new)]
-    change = statistics.paired_ratio(
-        list(zip(counts[0], lengths[0], strict=True)),
-        list(zip(counts[1], lengths[1], strict=True)),
-        seed,
+    before, after = (
+        cluster_sums(list(zip(*side, strict=True)), clusters)
+        for side in zip(counts, lengths, strict=True)
     )
+    change = statistics.paired_ratio(before, after, seed)
     rates = [PER * sum(c) / max(sum(n), 1) for c, n in zip(counts, lengths, strict=True)]
     used = [int(np.count_nonzero(c)) for c in counts]
     return WordingRow(

@@ -9,7 +9,7 @@ from declutch.reporting.picture import Drawing, drawing, in_words, picture
 from declutch.reporting.values import ReportInput
 
 
-@picture("awareness", order=10, shows=("awareness",))
+@picture("awareness", order=60, shows=("awareness",))
 def awareness(report: ReportInput) -> Iterator[Drawing]:
     """Dots with intervals, a line for each dimension and judge."""
     if rows := report.outcomes:

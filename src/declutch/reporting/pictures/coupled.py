@@ -18,7 +18,7 @@ from declutch.reporting.values import PatchSummary, ReportInput
 _STEPS = ("#b9d4f0", "#8db8e6", "#5f99d6", "#3579c0", "#175a9e", "#0b3d73")
 
 
-@picture("coupled", order=30)
+@picture("coupled", order=70)
 def coupled(report: ReportInput) -> Iterator[Drawing]:
     """A cell for each layer and matrix."""
     patch = report.patch

@@ -18,7 +18,7 @@ from declutch.reporting.values import ReportInput
 Floats = NDArray[np.float64]
 
 
-@picture("margins", order=50, shows=("margin",))
+@picture("margins", order=80, shows=("margin",))
 def margins(report: ReportInput) -> Iterator[Drawing]:
     """A row of panels for each dimension."""
     rows = report.group("margin")

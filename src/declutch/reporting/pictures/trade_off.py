@@ -17,7 +17,7 @@ from declutch.reporting.values import ReportInput
 _MOST = 3
 
 
-@picture("trade_off", order=20)
+@picture("trade_off", order=10)
 def trade_offs(report: ReportInput) -> Iterator[Drawing]:
     """A plane for each pair of coupled dimensions."""
     rows = report.outcomes

@@ -1,0 +1,1 @@
+"""One file a form, each registered under the name that ``--to`` takes."""
