@@ -262,7 +262,7 @@ class TuneSettings(Settings):
     """Tuning prompts of each set that survivors reply to."""
     tuning_tokens: Annotated[Count, TUNING] = 40
     """Most tokens of those replies."""
-    quick_items: Annotated[Count, TUNING] = 16
+    quick_items: Annotated[Count, TUNING] = 12
     """Pairs, passages and prompts of each set that every candidate is tried on."""
 
 

@@ -145,10 +145,11 @@ class Tuning:
         pairs = {name: suite.pairs[name][:most] for name in self.couple}
         pairs[HARMLESS] = unscored_harmless(self.settings.score)[:most]
         evidence = Side.read(self.out / "tuning" / ORIGIN).evidence
-        rows = {
-            sort: [row for each in evidence.sets_of(kind) for row in evidence.rows(each)[:most]]
-            for sort, kind in zip(SORTS, ("awareness", "over_refusal"), strict=True)
-        }
+        rows = {}
+        for sort, kind in zip(SORTS, ("awareness", "over_refusal"), strict=True):
+            sets = [evidence.rows(each) for each in evidence.sets_of(kind)]
+            rows[sort] = [row for side_by_side in zip(*sets, strict=False) for row in side_by_side]
+        rows = {sort: found[:most] for sort, found in rows.items()}
         decoding = decoding_from(self.plan.settings)
         encoder = Encoder(
             self.loaded.tokenizer, decoding.prompt_format, self.plan.settings.max_length,
