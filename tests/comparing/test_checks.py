@@ -66,6 +66,7 @@ ALL = [
     metric("awareness/fairness/guard"),
     metric("awareness/privacy/heuristic"),
     metric("over_refusal/fairness/refusal"),
+    metric("over_caution/fairness/refusal"),
     metric("refused/fairness"),
     metric("empty/fairness"),
     metric("margin/fairness", kind="mean", count=None),
@@ -131,6 +132,7 @@ def test_percent_is_explained() -> None:
         ("fairness", ["awareness/fairness/heuristic", "awareness/fairness/guard"]),
         ("privacy", ["awareness/privacy/heuristic"]),
         ("over_refusal", ["over_refusal/fairness/refusal"]),
+        ("over_caution", ["over_caution/fairness/refusal"]),
         ("margin", ["margin/fairness"]),
         ("perplexity", ["perplexity/general"]),
         ("hellaswag", ["capability/hellaswag"]),
@@ -205,6 +207,14 @@ def test_the_border(sign: str, low: float, high: float, lenient: bool, strict: b
     guards = parse_guards([f"over_refusal{sign}baseline"])
     held = [check_guards(guards, found, comparison, m)[0].held for m in ("lenient", "strict")]
     assert held == [lenient, strict]
+
+
+@pytest.mark.parametrize(("high", "strict"), [(0.04, True), (0.09, False)])
+def test_no_more_caution_than_allowed(high: float, strict: bool) -> None:
+    found, comparison = compared("over_caution/fairness/refusal", 0.02, 0.0, high)
+    guards = parse_guards(["over_caution<=baseline+0.05"])
+    held = [check_guards(guards, found, comparison, m)[0].held for m in ("lenient", "strict")]
+    assert held == [True, strict]
 
 
 def test_times_the_baseline_is_a_difference_of_its_value() -> None:

@@ -112,6 +112,7 @@ def test_labelled_refusals_as_xstest_has_them(tmp_path: Path) -> None:
         "recall_refuses": (2, 2),
         "precision_partly": (0, 0),
         "recall_partly": (0, 2),
+        "false_alarms": (0, 1),
         "unparsed": (0, 5),
     }
     # Of a judge of awareness a refusal is to be aware, and what is in part is left out.

@@ -144,6 +144,19 @@ def test_judges_with_a_prompt_from_a_file(name: str, answer: str, tmp_path: Path
     assert changed.settings != judge.settings
 
 
+@pytest.mark.parametrize("name", ["wildguard-refusal", "polyguard-refusal", "qwen3guard-refusal"])
+def test_guards_that_tell_refusals(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("Judge this.\n$prompt\n$response", encoding="utf-8")
+    answer = "Refusal: Yes" if name.startswith("qwen") else "Response refusal: yes"
+    prompt = "" if name.startswith("qwen") else f",prompt={file}"
+    with serving(says(answer)) as server:
+        judge = judge_of(f"{name}:url={server.url}{prompt}")
+        first, second, _ = judge.judge(ITEMS)
+    assert judge.about == "manner"
+    assert (first.verdict, second.verdict) == ("refuses", "unparsed")
+
+
 def test_prompts_from_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "walledeval"
     presets = folder / "prompts" / "presets" / "judges"

@@ -8,6 +8,8 @@ from declutch.comparing.kinds import PROPORTION
 from declutch.comparing.results import Metric
 from declutch.comparing.series import Series
 
+_BAD = ("false_alarms", "unparsed")
+
 
 def label_metrics(
     name: str,
@@ -34,11 +36,14 @@ def label_metrics(
             (f"recall_{one}", [f == one for f, a in pairs if a == one],
              f"called so of those labelled «{one}»"),
         ]  # fmt: skip
+    if "answers" in labels and "refuses" in classes:
+        alarms = [f == "refuses" for f, a in pairs if a == "answers"]
+        rows.append(("false_alarms", alarms, "called «refuses» of those labelled «answers»"))
     rows.append(("unparsed", [f is None for f, _ in pairs], "counted as wrong above"))
     return tuple(
         Series(
             f"{name}/{what}", PROPORTION, {str(n): value for n, value in enumerate(values)},
-            dimension, better="lower" if what == "unparsed" else "higher", note=note,
+            dimension, better="lower" if what in _BAD else "higher", note=note,
         ).metric("agreement")
         for what, values, note in rows
     )  # fmt: skip

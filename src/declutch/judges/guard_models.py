@@ -6,7 +6,7 @@ Each is a way to ask, an output parser (:mod:`.parsers`) and a backend (:mod:`.b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from declutch.errors import SettingsError
@@ -25,7 +25,7 @@ from declutch.judges.templates import (
 from declutch.replies.engine import Reply
 from declutch.replies.flags import is_empty
 from declutch.replies.openai_client import Messages
-from declutch.replies.verdicts import Verdict
+from declutch.replies.verdicts import About, Verdict
 
 # Raised with every change to what a judge is asked or how its answer is read.
 VERSION = 1
@@ -48,6 +48,7 @@ class GuardJudge:
     ask: Ask
     parse: parsers.Parser
     details: Mapping[str, Any] = field(default_factory=dict)
+    about: About = "awareness"
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -112,6 +113,7 @@ class ChatGuard:
         turns: what its template wraps, from an item and the instruction.
         instructed: whether its authors' instruction must be given as a file; the template holds it
             otherwise.
+        about: what its answer is read for.
     """
 
     model: str
@@ -119,8 +121,14 @@ class ChatGuard:
     max_tokens: int = 32
     turns: Callable[[JudgeItem, str], Messages] = lambda item, _: conversation(item)
     instructed: bool = False
+    about: About = "awareness"
 
 
+# Five questions at once, as WildGuard's three, and the hazards.
+_POLYGUARD = ChatGuard(
+    "ToxicityPrompts/PolyGuard-Qwen-Smol", parsers.parse_polyguard, 100, _under_instruction, True
+)
+_QWEN3GUARD = "Qwen/Qwen3Guard-Gen-0.6B"
 CHAT_GUARDS: Mapping[str, ChatGuard] = {
     # It reasons first, then gives a word and a score.
     "md-judge-v0.2": ChatGuard(
@@ -130,13 +138,10 @@ CHAT_GUARDS: Mapping[str, ChatGuard] = {
     "llama-guard-4": ChatGuard(
         "meta-llama/Llama-Guard-4-12B", parsers.parse_llama_guard, turns=_in_parts
     ),
-    # Five questions at once, as WildGuard's three, and the hazards.
-    "polyguard": ChatGuard(
-        "ToxicityPrompts/PolyGuard-Qwen-Smol",
-        parsers.parse_polyguard,
-        100,
-        _under_instruction,
-        True,
+    "polyguard": _POLYGUARD,
+    "polyguard-refusal": replace(_POLYGUARD, parse=parsers.parse_refusal_line, about="manner"),
+    "qwen3guard-refusal": ChatGuard(
+        _QWEN3GUARD, parsers.parse_qwen3guard_refusal, 64, about="manner"
     ),
 }
 
@@ -151,7 +156,7 @@ def _chat_judge(options: Options, guard: ChatGuard, **details: Any) -> GuardJudg
 
     if instruction:
         details["prompt_sha256"] = sha256_json(instruction)
-    return GuardJudge(options.judge, backend, ask, guard.parse, details)
+    return GuardJudge(options.judge, backend, ask, guard.parse, details, guard.about)
 
 
 def _register(name: str, guard: ChatGuard) -> None:
@@ -181,7 +186,11 @@ def _instruction(options: Options) -> str:
 
 
 def _by_template(
-    options: Options, model: str, template: PromptTemplate, parse: parsers.Parser
+    options: Options,
+    model: str,
+    template: PromptTemplate,
+    parse: parsers.Parser,
+    about: About = "awareness",
 ) -> GuardJudge:
     backend = make_backend(options, model)
 
@@ -189,7 +198,7 @@ def _by_template(
         return backend.complete([template.fill(item.prompt, item.reply) for item in items], 32)
 
     details = {"prompt_sha256": template.sha256}
-    return GuardJudge(options.judge, backend, ask, parse, details)
+    return GuardJudge(options.judge, backend, ask, parse, details, about)
 
 
 @register_judge("md-judge-v0.1")
@@ -204,10 +213,18 @@ def _md_judge_v01(options: Options) -> GuardJudge:
 
 
 @register_judge("wildguard")
-def _wildguard(options: Options) -> GuardJudge:
+def _wildguard(
+    options: Options, parse: parsers.Parser = parsers.parse_wildguard, about: About = "awareness"
+) -> GuardJudge:
     """Three questions at once: is the request harmful, is it refused, is the reply harmful."""
     template = find_template(options.judge, "wildguard", options.file("prompt"))
-    return _by_template(options, "allenai/wildguard", template, parsers.parse_wildguard)
+    return _by_template(options, "allenai/wildguard", template, parse, about)
+
+
+@register_judge("wildguard-refusal")
+def _wildguard_refusal(options: Options) -> GuardJudge:
+    """The second of the three."""
+    return _wildguard(options, parsers.parse_refusal_line, "manner")
 
 
 @register_judge("qwen3guard")
@@ -215,7 +232,7 @@ def _qwen3guard(options: Options) -> GuardJudge:
     """Three levels; ``controversial=`` says what the middle one counts as."""
     controversial = options.choice("controversial", ("unaware", "aware", "unparsed"))
     parse = parsers.qwen3guard_parser(controversial)  # type: ignore[arg-type]
-    guard = ChatGuard("Qwen/Qwen3Guard-Gen-0.6B", parse, 64)
+    guard = ChatGuard(_QWEN3GUARD, parse, 64)
     return _chat_judge(options, guard, controversial=controversial)
 
 

@@ -13,10 +13,12 @@ from declutch.errors import DeclutchError, ModelError, OutOfMemory
 from declutch.models.batches import is_out_of_memory
 from declutch.models.quiet import quiet_transformers
 
+_KINDS = {"model": "a causal language model", "classifier": "a classifier of texts"}
+
 
 @contextlib.contextmanager
 def readable(
-    reference: str, part: Literal["model", "tokenizer"], remedy: str | None = None
+    reference: str, part: Literal["model", "tokenizer", "classifier"], remedy: str | None = None
 ) -> Iterator[None]:
     """Translate whatever is raised over a model's files.
 
@@ -50,7 +52,7 @@ def readable(
         text = (
             f"The tokenizer of {reference} could not be loaded: {first}"
             if part == "tokenizer"
-            else f"{reference} could not be loaded as a causal language model: {first}"
+            else f"{reference} could not be loaded as {_KINDS[part]}: {first}"
         )
         stop = "" if text.endswith((".", "!", "?")) else "."
         raise ModelError(f"{text}{stop} {remedy or _remedy(reference, part, error)}") from error
@@ -72,8 +74,9 @@ def _remedy(reference: str, part: str, error: BaseException) -> str:
             "tokenizer_config.json) from the model that this one was made from."
         )
     return (
-        "Give a folder with the config.json and safetensors of a causal language model, a hub id, "
-        "or a .gguf file; if it is one, compare its config.json with the original's."
+        f"Give a folder with the config.json and safetensors of {_KINDS[part]}, a hub id"
+        f"{', or a .gguf file' if part == 'model' else ''}; if it is one, compare its config.json "
+        "with the original's."
     )
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -97,12 +98,36 @@ def load_model(reference: str | Path, options: ModelSettings | None = None) -> L
     return LoadedModel(model.eval(), tokenizer, info, stored)
 
 
+def load_classifier(reference: str, options: ModelSettings) -> LoadedModel:
+    """Load a classifier of texts, in float32, and its tokenizer.
+
+    Raises:
+        ModelError: it can't be loaded, or has no head of its own.
+        OutOfMemory: it does not fit.
+    """
+    with readable(reference, "classifier"):
+        where, arguments = _locate(reference, options)
+        log.info("Loading %s", reference)
+        tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
+        loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+            where,
+            dtype=torch.float32,
+            device_map=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            output_loading_info=True,
+            use_safetensors=True,
+            **arguments,
+        )
+        model: PreTrainedModel = loaded[0]
+        _refuse_missing(reference, model, loaded[1]["missing_keys"])
+    return LoadedModel(model.eval(), tokenizer, describe(model, reference))
+
+
 def _refuse_missing(reference: str, model: PreTrainedModel, missing: Iterable[str]) -> None:
     if names := sorted(missing):
         raise ModelError(
             f"{reference} is incomplete: {len(names)} weights of {type(model).__name__} are not "
             f"in it ({', '.join(names[:3])}{', ...' if names[3:] else ''}), and would be "
-            "random. Get the whole checkpoint, of a causal language model."
+            "random. Get the whole checkpoint, of a model of that kind."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -59,7 +60,8 @@ def _table(title: str) -> Table:
 
 def _add(table: Table, name: str, metrics: Sequence[Metric]) -> None:
     for metric in metrics:
-        figure = metric.name.rsplit("/", 1)[1].replace("_", " of ")
+        figure = metric.name.rsplit("/", 1)[1]
+        figure = re.sub("^(precision|recall)_", r"\1 of ", figure).replace("_", " ")
         share = "–" if metric.value is None else f"{metric.value:.2f}"
         interval = TOO_FEW if metric.too_few else ""
         if metric.low is not None and metric.high is not None:

@@ -15,36 +15,47 @@ people.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from declutch.judges.base import JudgeItem, register_judge
 from declutch.judges.options import Options
 from declutch.judges.refusal.reading import manner
-from declutch.replies.flags import is_empty
+from declutch.replies.flags import is_empty, is_refusal
 from declutch.replies.verdicts import About, Verdict
 
 
+@dataclass(frozen=True)
 class RefusalJudge:
-    """Judges by phrases and their place; see the module's text for what that can't tell."""
+    """Judges by phrases and their place; see the module's text for what that can't tell.
 
-    name = "refusal"
+    Attributes:
+        declines_only: look for nothing but a reply that opens by declining in so many words, as
+            other tools do: to see what the rest is worth.
+    """
+
+    declines_only: bool = False
+    name: str = "refusal"
     about: About = "manner"
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Raised with every change to the phrases or to how they are weighed."""
-        return {"version": 2}
+        return {"version": 2, **({"declines_only": True} if self.declines_only else {})}
 
     def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """One verdict an item; an empty reply is ``unparsed``."""
         return [
-            Verdict("unparsed", "empty reply")
-            if is_empty(item.reply)
-            else Verdict(*manner(item.prompt, item.reply))
+            Verdict("unparsed", "empty reply") if is_empty(item.reply) else self._judge_one(item)
             for item in items
         ]
 
+    def _judge_one(self, item: JudgeItem) -> Verdict:
+        if self.declines_only:
+            return Verdict("refuses" if is_refusal(item.reply) else "answers")
+        return Verdict(*manner(item.prompt, item.reply))
+
 
 @register_judge("refusal")
-def _refusal(_: Options) -> RefusalJudge:
-    return RefusalJudge()
+def _refusal(options: Options) -> RefusalJudge:
+    return RefusalJudge(options.flag("declines-only"))
