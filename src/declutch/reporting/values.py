@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from declutch.comparing.comparison import Comparison, ComparisonRow
 from declutch.comparing.results import MeasureFacts, ModelRecord
+
+if TYPE_CHECKING:
+    from declutch.tuning.record import TuneRecord
 
 # A layer's number in a metric's name: ``dependence/cka/layer_12``, ``dependence/hsic/12``.
 LAYER = re.compile(r"(?:^|/)(?:layer[ _-]?)?(\d+)(?=/|$)")
@@ -100,6 +103,7 @@ class ReportInput:
     Attributes:
         settings: by step («score», «evaluate»), nested as in the files.
         model_parameters: of the saved checkpoint; None where there is none.
+        tuned: how the patch was searched for; None where it was not.
     """
 
     out: Path
@@ -108,6 +112,7 @@ class ReportInput:
     scored: tuple[ScoredData, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     model_parameters: int | None = None
+    tuned: TuneRecord | None = None
 
     @property
     def rows(self) -> tuple[ComparisonRow, ...]:
