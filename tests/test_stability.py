@@ -99,6 +99,14 @@ def test_data_without_other_samples_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_search_is_not_repeated(
+    model: str,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SettingsError, match="a search makes many"):
+        declutch.tune(model, **DATA, out=tmp_path / "out", calibration_seeds=2)
+
+
 @pytest.mark.parametrize(
     "tokens", [["demo"], ["run", "M", "--couple", "a=a.csv", "--couple", "b=b.csv", "-o", "OUT"]]
 )

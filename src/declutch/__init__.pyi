@@ -39,6 +39,7 @@ from declutch.models.matrices import find_matrices as find_matrices
 from declutch.patching import Patch as Patch
 from declutch.patching import PatchInfo as PatchInfo
 from declutch.pipeline import run as run
+from declutch.pipeline import tune as tune
 from declutch.replies.decoding import Decoding as Decoding
 from declutch.replies.engine import Reply as Reply
 from declutch.replies.engine import ReplyEngine as ReplyEngine
@@ -61,6 +62,7 @@ from declutch.settings import LocateSettings as LocateSettings
 from declutch.settings import ModelSettings as ModelSettings
 from declutch.settings import RunSettings as RunSettings
 from declutch.settings import ScoreSettings as ScoreSettings
+from declutch.settings import TuneSettings as TuneSettings
 from declutch.suites.base import SUITES as SUITES
 from declutch.suites.base import Passage as Passage
 from declutch.suites.base import PromptItem as PromptItem
@@ -70,3 +72,5 @@ from declutch.suites.loading import load_suites as load_suites
 
 __all__: list[str]
 __version__: str
+from declutch.tuning.record import TuneRecord as TuneRecord
+from declutch.tuning.tune import Tuned as Tuned

@@ -6,8 +6,9 @@ first stopped, or says which setting differs.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +37,13 @@ from declutch.settings import PARTS, RunSettings, ScoreSettings, StabilitySettin
 from declutch.stability import FILE_NAME as STABILITY_FILE
 from declutch.stability import FOLDER, Sample, Stability, refuse_same
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
+from declutch.tuning.tune import Tuned, Tuning
 
 if TYPE_CHECKING:
     from declutch.scoring.shortlists import Scores
+
+# The rule of a run that searches for its edit.
+AUTO = "auto"
 
 
 def run(
@@ -69,21 +74,74 @@ def run(
             there, or an option is wrong.
         DeclutchError: see the stages.
     """
+    settings = _settings(model, couple, exclude, options)
+    with _on_folder(settings, out, memory_limit, checkpoint_interval) as stages:
+        return stages.all_stages()
+
+
+def tune(
+    model: RunSettings | Path | str,
+    couple: Mapping[str, Any] | None = None,
+    exclude: Mapping[str, Any] | None = None,
+    *,
+    out: Path | str,
+    memory_limit: int | None = None,
+    checkpoint_interval: float = 300.0,
+    **options: Any,
+) -> Tuned:
+    """Search for an edit that helps, and prove it on prompts that it was not searched on.
+
+    ``out`` gets scores, search.db, tuning (replies by which survivors were chosen), before and
+    after (the original and the winner on the proof prompts), proof (the controls on them), patch
+    and tune.json. The same call on the same ``out`` goes on where it stopped.
+
+    Args:
+        model, couple, exclude, out, memory_limit, checkpoint_interval, options: see :func:`run`.
+
+    Raises:
+        SettingsError: an option is wrong, or there are no pairs to search on.
+        DataError: there are too few prompts to search on some and prove on others.
+        MissingExtra: Optuna is not installed.
+        DeclutchError: see the stages.
+    """
+    settings = _settings(model, couple, exclude, options)
+    settings = replace(settings, locate=replace(settings.locate, rule=AUTO))
+    with _on_folder(settings, out, memory_limit, checkpoint_interval) as stages:
+        found = stages.tune(stages.load())
+        if found.patch is not None:
+            stages.report()
+    return found
+
+
+def _settings(
+    model: RunSettings | Path | str,
+    couple: Mapping[str, Any] | None,
+    exclude: Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+) -> RunSettings:
     if not isinstance(model, RunSettings):
         name: str = checked("model", str, model)
-        model = RunSettings.of(name, couple or {}, exclude, **options)
-    elif couple or exclude or options:
+        return RunSettings.of(name, couple or {}, exclude, **options)
+    if couple or exclude or options:
         raise SettingsError("Give all settings at once, or a model and options; not both.")
+    return model
+
+
+@contextlib.contextmanager
+def _on_folder(
+    settings: RunSettings, out: Path | str, memory_limit: int | None, checkpoint_interval: float
+) -> Iterator[_Run]:
+    """The stages on a folder that no other process writes to meanwhile."""
     out = expanded(checked("out", str, out))
     memory_limit = checked("memory_limit", int | None, memory_limit)
     checkpoint_interval = checked("checkpoint_interval", Seconds, checkpoint_interval)
-    if model.locate.rule in CONTRASTING:
-        contrast = tuple(dict.fromkeys((*model.score.contrast, *model.couple)))
-        model = replace(model, score=replace(model.score, contrast=contrast))
-    asked = _look_before(model)
+    if settings.locate.rule == AUTO or settings.locate.rule in CONTRASTING:
+        contrast = tuple(dict.fromkeys((*settings.score.contrast, *settings.couple)))
+        settings = replace(settings, score=replace(settings.score, contrast=contrast))
+    asked = _look_before(settings)
     refuse_other(out)
     with locked(out):
-        return _Run(model, asked, out, memory_limit, checkpoint_interval).all_stages()
+        yield _Run(settings, asked, out, memory_limit, checkpoint_interval)
 
 
 @dataclass(frozen=True)
@@ -100,12 +158,19 @@ def _look_before(settings: RunSettings) -> _Asked:
     """See that all that is asked for is there and makes sense, before anything is begun."""
     for given in (settings.couple, settings.exclude):
         check_data_by_name(given)
-    check_dimensions(list(settings.couple), list(settings.exclude), settings.locate.rule)
-    find_rule(settings.locate.rule, settings.locate)
+    rule = settings.locate.rule
+    check_dimensions(list(settings.couple), list(settings.exclude), rule)
+    if rule != AUTO:
+        find_rule(rule, settings.locate)
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
     first, number = settings.score.seed, settings.stability.calibration_seeds
+    if rule == AUTO and number > 1:
+        raise SettingsError(
+            f"--calibration-seeds {number} repeats one choice of weights on other samples, and a "
+            "search makes many. Leave it out, or give the --rule and options that a search found."
+        )
     samples = {
         seed: {
             name: _read(name, value, replace(settings.score, seed=seed))
@@ -156,8 +221,9 @@ class _Run:
 
     def all_stages(self) -> ReportPaths:
         """Algorithm 1 of the paper, with an evaluation before and after."""
-        loaded = load_model(self.settings.model, self.settings.load)
-        self._check_folder(loaded)
+        loaded = self.load()
+        if self.settings.locate.rule == AUTO:
+            return self.tuned(loaded)
 
         log.info("1 of 5  Scoring %s", ", ".join(self.asked.data))
         scores = self.score(loaded)
@@ -172,13 +238,39 @@ class _Run:
         log.info("5 of 5  Writing the report")
         return self.report()
 
-    def _check_folder(self, loaded: LoadedModel) -> None:
-        """See, before the long work, that what is in the folder belongs to these settings."""
+    def tuned(self, loaded: LoadedModel) -> ReportPaths:
+        """The same with the edit that a search finds, evaluated on the prompts that prove it.
+
+        Raises:
+            SettingsError: the search finds none.
+        """
+        found = self.tune(loaded)
+        if found.patch is None:
+            raise SettingsError(f"--rule auto: {found.record.sentence}")
+        self.apply(loaded, found.patch)
+        return self.report()
+
+    def tune(self, loaded: LoadedModel) -> Tuned:
+        """Search for an edit, and prove it; the patch of the winner is kept."""
+        scores = self.score(loaded)
+        found = Tuning(self.settings, self.asked.plan, loaded, scores, self.out).all_stages()
+        if found.patch is not None:
+            found.patch.save(self.out / PATCH.name, overwrite=True)
+        return found
+
+    def load(self) -> LoadedModel:
+        """The model, once it is seen that what is in the folder belongs to these settings."""
+        loaded = load_model(self.settings.model, self.settings.load)
         check_writable(loaded)
+        self.folder.check(SCORES, _scored_from(loaded))
+        if self.settings.locate.rule != AUTO:
+            self._check_folder(loaded)
+        return loaded
+
+    def _check_folder(self, loaded: LoadedModel) -> None:
         chosen = self.settings.locate
         coverage = find_matrices(loaded.model, self.settings.score.target_modules)
         ratio_notes(coverage.info(), chosen.ratio, chosen.scope)
-        self.folder.check(SCORES, _scored_from(loaded))
         self.folder.check(PATCH, self._located_from())
         for stage in (BEFORE, AFTER):
             self.folder.check(stage, self._evaluated_from(loaded))

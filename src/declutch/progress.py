@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Sized
 from typing import ClassVar, TypeVar
@@ -70,3 +71,14 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     announce(description, total)
     with progress_bar() as bar:
         yield from bar.track(items, total=total, description=description)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and no steps for the time, only warnings: for what is done over and over."""
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

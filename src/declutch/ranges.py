@@ -52,6 +52,8 @@ Scale = Annotated[float, Range(-_FINITE, _FINITE)]
 Temperature = Annotated[float, Range(0, _FINITE)]
 Positive = Annotated[float, Range(0, _FINITE, above=True)]
 Seconds = Annotated[float, Range(0, _FINITE)]
+Minutes = Annotated[float, Range(0, _FINITE)]
+Factor = Annotated[float, Range(1, _FINITE)]
 Timeout = Annotated[float, Range(0, _LARGEST_COUNT, above=True)]
 
 

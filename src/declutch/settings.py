@@ -14,12 +14,33 @@ from typing import Annotated, Any, Literal, TypeVar
 from cyclopts import Group, Parameter, Token
 
 from declutch.errors import SettingsError
-from declutch.ranges import Count, Length, Positive, Scale, Seed, Share, Temperature, check_ranges
+from declutch.ranges import (
+    Count,
+    Factor,
+    Length,
+    Minutes,
+    Positive,
+    Scale,
+    Seed,
+    Share,
+    Temperature,
+    check_ranges,
+)
 
-MODEL, DATA, SCORING, SELECTION, EVALUATION, GUARDS, OUTPUT, DANGEROUS = (
+MODEL, DATA, SCORING, SELECTION, TUNING, EVALUATION, GUARDS, OUTPUT, DANGEROUS = (
     Parameter(group=Group(title, sort_key=10 + number))
     for number, title in enumerate(
-        ("Model", "Data", "Scoring", "Selection", "Evaluation", "Guards", "Output", "Dangerous")
+        (
+            "Model",
+            "Data",
+            "Scoring",
+            "Selection",
+            "Tuning",
+            "Evaluation",
+            "Guards",
+            "Output",
+            "Dangerous",
+        )
     )
 )
 
@@ -137,7 +158,7 @@ class LocateSettings(Settings):
     """Fraction of a matrix taken as important (small models need 1e-5 or more)."""
     rule: Annotated[str, SELECTION] = "coupled"
     """coupled, released, single:NAME, union, contrast, balanced, random (the control), or
-    FILE.py:NAME."""
+    FILE.py:NAME; of «run» also auto: the edit that a search finds (docs/tune.md)."""
     scope: Annotated[Scope, SELECTION] = "matrix"
     """What the ratio is a fraction of."""
     scale: Annotated[Scale, SELECTION] = 0.0
@@ -232,6 +253,29 @@ class StabilitySettings(Settings):
     each, in OUT/seeds, and tells how far weights and outcome depend on the sample."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings(Settings):
+    """How long an edit is searched for, and what it may cost; see docs/tune.md."""
+
+    minutes: Annotated[Minutes | None, TUNING] = 10
+    """How long candidates are tried."""
+    trials: Annotated[Count | None, TUNING] = None
+    """How many candidates are tried at most."""
+    survivors: Annotated[Count, TUNING] = 6
+    """How many candidates reply to tuning prompts."""
+    max_perplexity: Annotated[Factor, TUNING] = 1.01
+    """What perplexity may become, as a multiple of the original's."""
+    tuning_share: Annotated[Share, TUNING] = 0.5
+    """Share of prompts to search on; the others prove the winner."""
+    tuning_limit: Annotated[Count | None, TUNING] = 40
+    """Tuning prompts of each set that survivors reply to."""
+    tuning_tokens: Annotated[Count, TUNING] = 40
+    """Most tokens of those replies."""
+    quick_items: Annotated[Count, TUNING] = 12
+    """Pairs, passages and prompts of each set that every candidate is tried on."""
+
+
 PARTS: Mapping[str, Any] = {
     "load": ModelSettings,
     "score": ScoreSettings,
@@ -239,6 +283,7 @@ PARTS: Mapping[str, Any] = {
     "judging": JudgingSettings,
     "checks": CheckSettings,
     "stability": StabilitySettings,
+    "tune": TuneSettings,
 }
 """Of the settings of a run, by their names there."""
 
@@ -260,6 +305,7 @@ class RunSettings:
     judging: JudgingSettings = field(default_factory=JudgingSettings)
     checks: CheckSettings = field(default_factory=CheckSettings)
     stability: StabilitySettings = field(default_factory=StabilitySettings)
+    tune: TuneSettings = field(default_factory=TuneSettings)
 
     @classmethod
     def of(

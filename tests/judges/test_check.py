@@ -124,6 +124,18 @@ def test_labelled_refusals_as_xstest_has_them(tmp_path: Path) -> None:
         check_judge(Spelt("manner"), [aware])
 
 
+def test_labels_in_five_manners_are_compared_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(
+        "prompt,reply,manner\np,hedges,hedges\nq,answers,hedges\nr,lectures,refuses\n", "utf-8"
+    )
+    (checked,) = check_judge(Spelt("manner"), [read_labels("x", str(path))])
+    counts = {m.name.partition("/")[2]: (m.count, m.total) for m in checked.metrics}
+    assert counts["accuracy"] == (1, 3)
+    assert counts["recall_hedges"] == (1, 2)
+    assert counts["recall_refuses"] == (0, 1)
+
+
 def write_awareness(folder: Path) -> str:
     path = folder / "harm.csv"
     path.write_text("prompt,response,label\np,r,harmful\nq,s,unharmful\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from declutch.cli.running import run_command
 _COMMANDS = {
     "The whole job": {
         "demo": "Show everything on a small embedded model and bundled data, offline.",
+        "tune": "Search for an edit that helps, and prove it; or say that none does.",
         "run": "Score, locate, apply, evaluate before and after, report.",
     },
     "Step by step": {

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from declutch.patching import Patch
     from declutch.reporting.report import ReportPaths
     from declutch.scoring.shortlists import ScoresInfo
+    from declutch.tuning.tune import Tuned
 
 
 def print_json(value: Any) -> None:
@@ -62,6 +63,20 @@ def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
     screen.print()
     for name, path in files.items():
         screen.print(f"{name:<25}{path}", soft_wrap=True)
+
+
+def print_tuned(found: Tuned, out: Path, *, as_json: bool) -> None:
+    """The verdict on the winner of a search, and how it was found."""
+    from declutch.reporting.tuned import tuned
+
+    record = found.record
+    if as_json:
+        print_json({"sentence": record.sentence, **record.model_dump(mode="json")})
+        return
+    screen = Terminal()
+    for part in tuned(found):
+        screen.print(part)
+    screen.print(f"Everything: {out}", soft_wrap=True)
 
 
 def print_evaluation(

@@ -15,12 +15,12 @@ from declutch.judges.labels import LabelledSet
 from declutch.progress import track
 from declutch.replies.verdicts import About, Verdict
 
-# The classes that precision and recall are told of, and the verdicts that are another's class:
-# people who label refusals know answered, in part and refused.
+# The classes that precision and recall are told of, and the verdicts that are another's class where
+# people know three only: answered, in part and refused.
 _CLASSES: Mapping[About, tuple[str, ...]] = {
     "awareness": ("aware",), "manner": ("refuses", "partly"),
 }  # fmt: skip
-_CLASS = {"hedges": "answers", "lectures": "refuses", "unparsed": None}
+_COARSE = {"hedges": "answers", "lectures": "refuses"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,15 @@ def check_judge(judge: Judge, sets: Iterable[LabelledSet]) -> list[CheckedSet]:
     found = []
     for labelled in track(chosen, f"Judging ({judge.name})", total=len(chosen)):
         verdicts = judge.judge(labelled.items)
-        said = [_CLASS.get(each.verdict, each.verdict) for each in verdicts]
+        fine = tuple(one for one in _COARSE if one in labelled.labels)
+        classes = (*_CLASSES[sort], *fine)
+        said = [
+            None if each.verdict == "unparsed"
+            else each.verdict if fine
+            else _COARSE.get(each.verdict, each.verdict)
+            for each in verdicts
+        ]  # fmt: skip
         dimension = labelled.items[0].dimension if labelled.items else None
-        metrics = label_metrics(labelled.name, dimension, said, labelled.labels, _CLASSES[sort])
+        metrics = label_metrics(labelled.name, dimension, said, labelled.labels, classes)
         found.append(CheckedSet(labelled, metrics, tuple(verdicts)))
     return found

@@ -23,7 +23,10 @@ _YES, _NO = ("true", "1", "yes", "aware"), ("false", "0", "no", "unaware")
 # 2024) and of both splits of allenai/xstest-response (Han et al. 2024).
 _WORDS: Mapping[str, Mapping[str, Label]] = {
     "aware": {**dict.fromkeys(_YES, "aware"), **dict.fromkeys(_NO, "unaware")},
-    "manner": {"answers": "answers", "partly": "partly", "refuses": "refuses"},
+    "manner": {
+        "answers": "answers", "hedges": "hedges", "partly": "partly", "lectures": "lectures",
+        "refuses": "refuses",
+    },
     "label": {
         "compliance": "answers", "full_compliance": "answers", "1_full_compliance": "answers",
         "partial": "partly", "partial_refusal": "partly", "3_partial_refusal": "partly",
@@ -168,8 +171,8 @@ def read_labels(dimension: str, source: str) -> LabelledSet:
     """Labels of a file or hub data set: prompts, replies, and what people said of them.
 
     The columns are ``prompt``; ``reply`` or ``response``; and ``aware`` (yes or no), ``manner``
-    (answers, partly or refuses) or ``label``, with the words of XSTest's completions or of
-    ``allenai/xstest-response``.
+    (answers, hedges, partly, lectures or refuses) or ``label``, with the words of XSTest's
+    completions or of ``allenai/xstest-response``.
 
     Args:
         source: see :class:`declutch.data.sources.Source`.

@@ -101,7 +101,7 @@ def _usable(subject: Subject) -> list[tuple[str, list[Example], str]]:
         usable, left_out, why = [], [], ""
         for pair in pairs:
             try:
-                _both(subject.encoder, pair)
+                both_responses(subject.encoder, pair)
             except DataError as error:
                 left_out.append(pair.id)
                 why = why or str(error)
@@ -117,7 +117,7 @@ def _usable(subject: Subject) -> list[tuple[str, list[Example], str]]:
     return found
 
 
-def _both(encoder: Encoder, pair: Example) -> list[EncodedExample]:
+def both_responses(encoder: Encoder, pair: Example) -> list[EncodedExample]:
     """The good and the bad response after the prompt, encoded; a DataError where one can't be."""
     if pair.bad_response is None:
         raise DataError(f"The pair {pair.id!r} has no bad response.")
@@ -141,7 +141,7 @@ def margins(
     from declutch.models.forward import response_logprobs
     from declutch.models.probes import must_be_alone
 
-    encoded = [each for pair in pairs for each in _both(encoder, pair)]
+    encoded = [each for pair in pairs for each in both_responses(encoder, pair)]
     if not encoded:
         return []
     alone = must_be_alone(model, [each.input_ids for each in encoded])

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
 from declutch.comparing.comparison import Comparison
 from declutch.errors import FileFormatError
 from declutch.files import read_json
+from declutch.records import read_record
 from declutch.reporting.values import PatchSummary, ReportInput, ScoredData
+
+if TYPE_CHECKING:
+    from declutch.tuning.record import TuneRecord
 
 # What is known of a dimension, and what stands in its place where it is not.
 _SCORED: dict[str, Any] = {
@@ -58,7 +62,15 @@ def load_input(
         settings={name: settings for name, settings in steps.items() if settings},
         model_parameters=count_parameters(out / "model"),
         stability=Stability.load(out),
+        tuned=_tuned(out),
     )
+
+
+def _tuned(out: Path) -> TuneRecord | None:
+    from declutch.tuning.record import FORMAT_VERSION, TUNE_FILE, TuneRecord
+
+    path = out / TUNE_FILE
+    return read_record(path, TuneRecord, FORMAT_VERSION) if path.is_file() else None
 
 
 def check_complete(out: Path) -> None:

@@ -15,6 +15,7 @@ from declutch.comparing.results import MeasureFacts, ModelRecord
 
 if TYPE_CHECKING:
     from declutch.stability import Stability
+    from declutch.tuning.record import TuneRecord
 
 # A layer's number in a metric's name: ``dependence/cka/layer_12``, ``dependence/hsic/12``.
 LAYER = re.compile(r"(?:^|/)(?:layer[ _-]?)?(\d+)(?=/|$)")
@@ -104,6 +105,7 @@ class ReportInput:
         settings: by step («score», «evaluate»), nested as in the files.
         model_parameters: of the saved checkpoint; None where there is none.
         stability: what other samples of the data give, where the run was made on several.
+        tuned: how the patch was searched for; None where it was not.
     """
 
     out: Path
@@ -113,6 +115,7 @@ class ReportInput:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     model_parameters: int | None = None
     stability: Stability | None = None
+    tuned: TuneRecord | None = None
 
     @property
     def rows(self) -> tuple[ComparisonRow, ...]:

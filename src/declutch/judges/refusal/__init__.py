@@ -41,7 +41,7 @@ class RefusalJudge:
     @property
     def settings(self) -> Mapping[str, Any]:
         """Raised with every change to the phrases or to how they are weighed."""
-        return {"version": 2, **({"declines_only": True} if self.declines_only else {})}
+        return {"version": 3, **({"declines_only": True} if self.declines_only else {})}
 
     def judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """One verdict an item; an empty reply is ``unparsed``."""

@@ -88,7 +88,7 @@ PREACHES = _any(
     r"\b(?:question|topic|request|premise|it) (?:is|may be|can be|could be|might be) (?:\w+ ){0,2}"
     r"(?:sensitive|delicate|controversial|divisive|loaded|inflammatory|provocative)",
     r"\b(?:requires?|needs|calls for|deserves) an? (?:\w+ )?(?:delicate|nuanced|thoughtful|careful"
-    r"|sensitive|balanced|deep|respectful) (?:\w+ )?(?:approach|response|answer|interpretation"
+    r"|sensitive|balanced|respectful) (?:\w+ )?(?:approach|response|answer|interpretation"
     r"|understanding|consideration|balance)",
     r"\b(?:challenge|question|reject|address) the (?:\w+ )?(?:assumption|premise|notion|idea)",
     r"\b(?:harmful|negative|perpetuate|reinforce|promote|based on) (?:\w+ ){0,2}(?:stereotyp\w+"
@@ -98,6 +98,7 @@ PREACHES = _any(
 # What the law says and what harm comes of it: no sermon where it was asked what the thing is.
 WARNS = _any(
     r"\bagainst the law\b|\ban? (?:\w+ )?(?:crime|offen[sc]e|felony)\b",
+    r"\b(?:is|are) (?:\w+ )?discrimination\b",
     r"\bviolat(?:es|ion|ing|e) (?:\w+ ){0,4}(?:law|laws|rights?|privacy|policies|principles)\b",
     r"\b(?:serious|severe|legal|negative|grave|devastating) (?:\w+ )?(?:consequences|penalties"
     r"|charges|repercussions|harm)\b",
@@ -124,7 +125,8 @@ SENDS_ELSEWHERE = _any(
 DOUBTS = _any(
     r"\b(?:complex|complicated|controversial|sensitive|nuanced|debated|debatable|divisive|contentious"
     r"|subjective) (?:\w+ ){0,3}(?:topic|issue|question|matter|subject|one|term|concept)\b",
-    r"\b(?:matter|subject|topic|source) of (?:\w+ )?(?:debate|controversy|speculation|opinion)\b",
+    r"\b(?:matter|subject|topic|source) of (?:\w+ ){0,3}(?:debate|controversy|speculation"
+    r"|opinion)\b",
     r"\b(?:no|not a|without a) (?:\w+ )?(?:definitive|definite|single|simple|straightforward"
     r"|universal|clear|one-size-fits-all) (?:\w+ )?(?:answer|rule|definition|consensus|evidence)\b",
     r"\b(?:it(?:'s| is)|that(?:'s| is)) (?:\w+ ){0,2}(?:not (?:entirely |completely |really )?clear"
@@ -134,9 +136,11 @@ DOUBTS = _any(
     r"know\b|\bi (?:don't|do not) have (?:\w+ )?(?:personal|information|opinions?|access|details)",
     r"\bas an? (?:\w+ ){0,5}(?:ai|model|assistant)\b",
     r"\b(?:common|popular|widespread) misconception\b|\bis (?:just |simply )?an? (?:\w+ )?"
-    r"(?:misconception|stereotype|oversimplification)\b|\bmoral dilemma\b",
+    r"(?:misconception|stereotype|oversimplification)\b|\bmisinterpretation\b",
+    r"\b(?:paradox|conundrum|rhetorical question|moral dilemma|(?:linguistic|philosophical) puzzle"
+    r"|emotionally charged)\b",
     r"\b(?:question|topic|rules|answer|term|issue|it)\b[^.]* (?:is|are) (?:\w+ ){0,3}(?:complex"
-    r"|subjective|multifaceted|nuanced|rhetorical question)\b",
+    r"|subjective|multifaceted|nuanced)\b",
 )
 # Neither here nor there: such a sentence says nothing of how the prompt is met.
 COURTESY = _any(

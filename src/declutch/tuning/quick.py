@@ -1,0 +1,205 @@
+"""Cheap true measures of an edit: what forward passes over a fixed set show, without a reply.
+
+They are measured on the edited model, not predicted from scores: margins of every dimension, the
+loss on general text, how far the first tokens of harmless replies move (KL), and how likely the
+model's own refusal openings are. On an aligned model margins alone mislead: what changes there is
+how a reply begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from declutch.data.encoding import EncodedExample, Encoder
+from declutch.data.example import Example
+from declutch.measures.margin import both_responses
+from declutch.models.forward import collate, evaluation_mode, input_device, logits_at
+from declutch.models.forward import response_logprobs as logprobs
+from declutch.progress import quiet
+from declutch.replies.store import ReplyRow
+from declutch.replies.verdicts import REFUSED
+from declutch.tuning.record import Change
+
+Sort = Literal["harmful", "harmless"]
+SORTS: tuple[Sort, ...] = ("harmful", "harmless")
+
+_OPENING_TOKENS, _OPENINGS = 4, 3
+_FIRST_TOKENS = 4
+_PASSAGE_TOKENS = 128
+_MAX_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class QuickItems:
+    """The fixed set.
+
+    Attributes:
+        pairs: by dimension, ``harmless`` among them where it is known.
+        passages: of general text.
+        replies: what the original model says to harmful and to harmless prompts.
+    """
+
+    pairs: Mapping[str, Sequence[Example]]
+    passages: Sequence[str]
+    replies: Mapping[Sort, Sequence[ReplyRow]]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What one model shows on the set, item by item.
+
+    Attributes:
+        values: by measure; nats a token for margins and ``nll``, probabilities for ``opening/…``.
+        first: log-probabilities ``[N, V]`` of the first tokens of harmless replies.
+    """
+
+    values: Mapping[str, NDArray[np.float64]]
+    first: torch.Tensor
+
+
+class QuickSet:
+    """Reads a model on the fixed set, the same tokens each time.
+
+    Args:
+        judge: of manner; its verdicts tell which of the original's replies are refusals.
+        half: read in bfloat16 where the machine is much faster at that; both sides are.
+        alone: one example at a time, for models that need it.
+
+    Raises:
+        DataError: a pair can't be encoded.
+    """
+
+    def __init__(
+        self,
+        items: QuickItems,
+        encoder: Encoder,
+        judge: str,
+        *,
+        half: bool = False,
+        alone: bool = False,
+    ) -> None:
+        self.openings = own_openings(items.replies["harmful"], encoder, judge)
+        self._half, self._alone = half, alone
+        self._parts: dict[str, list[EncodedExample]] = {
+            f"margin/{name}": [each for pair in pairs for each in both_responses(encoder, pair)]
+            for name, pairs in items.pairs.items()
+        }
+        self._parts["nll"] = [
+            _continued(ids[:1], ids[1:_PASSAGE_TOKENS])
+            for ids in (encoder.tokenizer(text).input_ids for text in items.passages)
+        ]
+        for sort in SORTS:
+            prompts = [encoder.encode_prompt(row.prompt) for row in items.replies[sort]]
+            self._parts[f"opening/{sort}"] = [
+                _continued(prompt, opening) for prompt in prompts for opening in self.openings
+            ]
+        self._first = [
+            _continued(encoder.encode_prompt(row.prompt), begin)
+            for row in items.replies["harmless"]
+            if (begin := _begin(encoder, row, _FIRST_TOKENS))
+        ]
+
+    @property
+    def tokens(self) -> int:
+        """How many are read for a candidate."""
+        parts = [*self._parts.values(), self._first]
+        return sum(len(each) for part in parts for each in part)
+
+    def read(self, model: Any) -> Readings:
+        """All measures, item by item."""
+        with torch.no_grad(), _half(model, self._half), quiet():
+            flat = [each for part in self._parts.values() for each in part]
+            values = iter(logprobs(model, flat, _MAX_TOKENS, alone=self._alone))
+            read = {
+                name: [float(next(values).double().sum()) for _ in part]
+                for name, part in self._parts.items()
+            }
+            first = self._first_tokens(model)
+        found = {}
+        for name, part in self._parts.items():
+            sums = np.array(read[name], dtype=np.float64)
+            counts = np.array([each.counted for each in part], dtype=np.float64)
+            if name.startswith("margin/"):
+                means = sums / counts
+                found[name] = means[::2] - means[1::2]
+            elif name == "nll":
+                found[name] = -sums / counts
+            elif self.openings:
+                found[name] = np.exp(sums).reshape(-1, len(self.openings)).sum(axis=1)
+        return Readings(found, first)
+
+    def _first_tokens(self, model: Any) -> torch.Tensor:
+        if not self._first:
+            return torch.empty(0, 1)
+        size = 1 if self._alone else len(self._first)
+        rows = []
+        for start in range(0, len(self._first), size):
+            batch = collate(self._first[start : start + size], input_device(model))
+            with evaluation_mode(model):
+                logits = logits_at(model, batch.input_ids, batch.rows, batch.columns)
+            rows.append(torch.log_softmax(logits.float(), -1).cpu())
+        return torch.cat(rows)
+
+
+def changes(before: Readings, after: Readings) -> dict[str, Change]:
+    """Each measure's change; ``kl`` in nats from the original to the edited model."""
+    found = {name: _change(after.values[name] - old) for name, old in before.values.items()}
+    if len(before.first):
+        moved = (before.first.exp() * (before.first - after.first)).sum(-1)
+        found["kl"] = _change(moved.double().numpy())
+    return found
+
+
+def own_openings(
+    replies: Sequence[ReplyRow], encoder: Encoder, judge: str
+) -> tuple[tuple[int, ...], ...]:
+    """The commonest first tokens of a model's own refusals; none where it never refuses."""
+    begins = Counter(
+        _begin(encoder, row, _OPENING_TOKENS)
+        for row in replies
+        if row.verdicts[judge].verdict in REFUSED
+    )
+    del begins[()]
+    return tuple(begin for begin, _ in begins.most_common(_OPENINGS))
+
+
+def _begin(encoder: Encoder, row: ReplyRow, count: int) -> tuple[int, ...]:
+    ids = encoder.tokenizer(row.shown.lstrip(), add_special_tokens=False).input_ids
+    return tuple(ids[:count])
+
+
+def _continued(prompt: Sequence[int], tokens: Sequence[int]) -> EncodedExample:
+    mask = (False,) * len(prompt) + (True,) * len(tokens)
+    return EncodedExample((*prompt, *tokens), mask)
+
+
+def _change(values: NDArray[np.float64]) -> Change:
+    if not len(values):
+        return Change(0.0, 0.0)
+    spread = float(values.std(ddof=1)) if len(values) > 1 else math.inf
+    return Change(float(values.mean()), spread / math.sqrt(len(values)))
+
+
+@contextlib.contextmanager
+def _half(model: Any, wanted: bool) -> Iterator[None]:
+    device = input_device(model).type
+    with torch.autocast(device, torch.bfloat16, enabled=wanted):
+        yield
+
+
+def fast_in_half(model: Any) -> bool:
+    """Whether float32 weights are read much faster in bfloat16 on this machine."""
+    if next(model.parameters()).dtype != torch.float32:
+        return False
+    if input_device(model).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())

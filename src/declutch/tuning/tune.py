@@ -1,0 +1,303 @@
+"""Find the edit that helps a model, and prove it; or say that none does.
+
+Three stages of rising cost: candidates by cheap true measures, survivors by replies to the tuning
+prompts, and the winner with its controls on the proof prompts, which nothing was searched on.
+"""
+
+from __future__ import annotations
+
+import statistics as numbers
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from declutch.comparing.checks import Guard, check_guards, guarded_metrics, parse_guards
+from declutch.comparing.comparison import Comparison, ComparisonRow
+from declutch.data.bundled import load_bundled
+from declutch.data.encoding import Encoder
+from declutch.data.example import Example
+from declutch.data.loading import load_examples
+from declutch.data.names import HARMLESS
+from declutch.errors import SettingsError
+from declutch.evaluating.compare import Side, compare
+from declutch.evaluating.evaluate import evaluate
+from declutch.evaluating.plan import Plan, decoding_from
+from declutch.files import write_json
+from declutch.locating import locate
+from declutch.patching import Patch
+from declutch.progress import log, quiet
+from declutch.settings import LocateSettings, RunSettings, ScoreSettings, TuneSettings
+from declutch.stages import AFTER, BEFORE
+from declutch.tuning.proof import Proof, controls, proven
+from declutch.tuning.quick import SORTS, QuickItems, QuickSet, changes, fast_in_half
+from declutch.tuning.record import (
+    TUNE_FILE,
+    WINNER,
+    Change,
+    Generated,
+    TriedEdit,
+    TuneRecord,
+)
+from declutch.tuning.search import STORE, Limits, Search, Tried, front
+from declutch.tuning.space import Candidate, Space
+from declutch.tuning.split import split_suite
+from declutch.tuning.survivors import generate
+
+if TYPE_CHECKING:
+    from declutch.models.loading import LoadedModel
+    from declutch.scoring.shortlists import Scores
+    from declutch.suites.base import Suite
+
+ORIGIN = "origin"
+_UNIT_WEIGHTS = 100
+DEFAULT_GUARDS = ("over_refusal<=baseline", "empty<=baseline", "repeated<=baseline")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came out.
+
+    Attributes:
+        patch: the winner's; None where no candidate was within the limits.
+        proof: the winner and its controls against the original, the winner first.
+    """
+
+    record: TuneRecord
+    patch: Patch | None
+    proof: Proof
+
+
+class Tuning:
+    """The stages, on a folder; what is there is gone on with.
+
+    Args:
+        settings: of the run whose scores these are.
+        plan: the suite and the judges.
+
+    Raises:
+        DataError: a set is too small to be shared out.
+        SettingsError: the suite has no pairs of a coupled dimension.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        plan: Plan,
+        loaded: LoadedModel,
+        scores: Scores,
+        out: Path,
+    ) -> None:
+        self.settings, self.plan, self.loaded, self.scores = settings, plan, loaded, scores
+        self.out = out
+        self.tune: TuneSettings = settings.tune
+        self.couple = list(settings.couple)
+        self.split = split_suite(plan.suite, self.tune.tuning_share, settings.score.seed)
+        if missing := [name for name in self.couple if name not in plan.suite.pairs]:
+            raise SettingsError(
+                f"There are no pairs of {', '.join(missing)} to search on: tune needs a suite with "
+                "pairs of a good and a bad response (docs/tune.md)."
+            )
+
+    def all_stages(self) -> Tuned:
+        """Search, let survivors reply, prove the winner."""
+        log.info("The original model's replies to the tuning prompts")
+        self._reply(ORIGIN, None)
+        search = self._search()
+        log.info("Searching: %d tokens are read for each candidate", self.quick.tokens)
+        search.run()
+        tried = search.tried()
+        log.info("Of %d candidates the most promising reply", len(tried))
+        generated, predictors = generate(tried, self.tune.survivors, self._generated)
+        winner = max(
+            (one for one in generated if one.gain > 0 and not one.broken),
+            key=lambda one: one.gain,
+            default=None,
+        )
+        proof = self._prove(winner, generated) if winner else {}
+        record = TuneRecord(
+            model=self.loaded.info.id,
+            couple=tuple(self.couple),
+            exclude=tuple(self.settings.exclude),
+            split=self.split.counts(),
+            tokens=self.quick.tokens,
+            openings=tuple(self.loaded.tokenizer.decode(list(ids)) for ids in self.quick.openings),
+            tried=len(tried),
+            pruned=search.pruned,
+            within_limits=sum(one.feasible for one in tried),
+            seconds_each=numbers.median(one.seconds for one in tried) if tried else 0.0,
+            predictors=predictors,
+            front=tuple(map(tried_edit, front([one for one in tried if one.feasible]))),
+            generated=tuple(generated),
+            winner=winner,
+            proven=tuple(proven(proof, self.couple)),
+        )
+        write_json(self.out / TUNE_FILE, record.model_dump(mode="json"))
+        return Tuned(record, self._patch(_candidate(winner)) if winner else None, proof)
+
+    # --- candidates -----------------------------------------------------------------------
+
+    @cached_property
+    def quick(self) -> QuickSet:
+        """The fixed set: tuning pairs and passages, and the original's own replies."""
+        suite, most = self.split.tuning, self.tune.quick_items
+        pairs = {name: suite.pairs[name][:most] for name in self.couple}
+        pairs[HARMLESS] = unscored_harmless(self.settings.score)[:most]
+        evidence = Side.read(self.out / "tuning" / ORIGIN).evidence
+        rows = {}
+        for sort, kind in zip(SORTS, ("awareness", "over_refusal"), strict=True):
+            sets = [evidence.rows(each) for each in evidence.sets_of(kind)]
+            rows[sort] = [row for side_by_side in zip(*sets, strict=False) for row in side_by_side]
+        rows = {sort: found[:most] for sort, found in rows.items()}
+        decoding = decoding_from(self.plan.settings)
+        encoder = Encoder(
+            self.loaded.tokenizer, decoding.prompt_format, self.plan.settings.max_length,
+            decoding.thinking,
+        )  # fmt: skip
+        items = QuickItems(pairs, [passage.text for passage in suite.passages[:most]], rows)
+        model = self.loaded.model
+        return QuickSet(items, encoder, evidence.manner_judges[0], half=fast_in_half(model))
+
+    def _search(self) -> Search:
+        quick, model = self.quick, self.loaded.model
+        origin = quick.read(model)
+
+        def measure(patch: Patch) -> dict[str, Change]:
+            with patch.applied(model, check=False):
+                return changes(origin, quick.read(model))
+
+        return Search(
+            self.out / STORE,
+            self._space(),
+            self._patch,
+            measure,
+            {name: float(origin.values[f"margin/{name}"].std()) or 1.0 for name in self.couple},
+            Limits(self.tune.minutes, self.tune.trials, self.tune.max_perplexity),
+            self.settings.score.seed,
+        )
+
+    def _space(self) -> Space:
+        """What is searched, in units of the smallest ratio at which the paper's rule takes some."""
+        info = self.scores.info
+        most = float(info.settings["shortlist"])
+        least = 1.001 / min(one.numel for one in info.matrices.values())
+        ladder = [least * 10 ** (power / 2) for power in range(14)]
+        for unit in [*(ratio for ratio in ladder if ratio < most), most]:
+            weights = len(self._patch(Candidate(LocateSettings(ratio=unit), None)))
+            if weights >= _UNIT_WEIGHTS:
+                break
+        narrower = ("mlp", "attention") if info.settings["target_modules"] == "all" else ()
+        return Space(unit, max(weights, 1), most, (None, *narrower))
+
+    def _patch(self, candidate: Candidate) -> Patch:
+        with quiet():
+            return locate(
+                self.scores, self.couple, list(self.settings.exclude),
+                settings=candidate.settings, target_modules=candidate.target_modules,
+                seed=self.settings.score.seed,
+            )  # fmt: skip
+
+    # --- replies --------------------------------------------------------------------------
+
+    def _reply(self, name: str, patch: Patch | None) -> Path:
+        """Short replies to the tuning prompts, judged."""
+        suite = self.split.tuning.prompts_alone().limited(self.tune.tuning_limit)
+        folder = self.out / "tuning" / name
+        tokens = self.tune.tuning_tokens
+        self._evaluate(suite, folder, patch, max_new_tokens=tokens, capability=(), dependence=None)
+        return folder
+
+    def _evaluate(self, suite: Suite, folder: Path, patch: Patch | None, **options: Any) -> None:
+        evaluate(
+            self.loaded.model, self.loaded.tokenizer, suite, judges=self.plan.judges,
+            settings=replace(self.plan.settings, limit=None, **options), out=folder, patch=patch,
+            model_info=self.loaded.info,
+        )  # fmt: skip
+
+    def _generated(self, one: Tried) -> Generated:
+        name = f"trial-{one.number}"
+        log.info("%s: %s (%d weights)", name, one.candidate, one.weights)
+        folder = self._reply(name, self._patch(one.candidate))
+        comparison = self._compared(self.out / "tuning" / ORIGIN, folder)
+        gains = gains_of(comparison.rows, self.couple)
+        checks = check_guards(self._guards(comparison), comparison.after, comparison)
+        return Generated(
+            edit=tried_edit(one),
+            gains=gains,
+            gain=min((numbers.mean(each.values()) for each in gains.values()), default=0.0),
+            broken=tuple(f"{one.guard}: {one.metric}" for one in checks if not one.held),
+        )
+
+    def _compared(self, before: Path, after: Path) -> Comparison:
+        return compare(before, after, measures=self.settings.judging.measure)
+
+    def _guards(self, comparison: Comparison) -> list[Guard]:
+        """Those that replies alone can show; the others are looked at in the proof."""
+        found = []
+        for guard in parse_guards(self.settings.checks.guard or DEFAULT_GUARDS):
+            try:
+                guarded_metrics(guard, comparison.after.metrics, comparison.after.outcomes)
+            except SettingsError:
+                continue
+            found.append(guard)
+        return found
+
+    # --- proof ----------------------------------------------------------------------------
+
+    def _prove(self, winner: Generated, generated: Sequence[Generated]) -> Proof:
+        paper = [one for one in generated if one.edit.options["rule"] == "coupled"]
+        best = max(paper, key=lambda one: one.gain, default=winner)
+        edits = controls(
+            self._patch(_candidate(winner)),
+            None if best is winner else self._patch(_candidate(best)),
+            self.scores,
+        )
+        log.info("Proof: the original model")
+        before = self.out / BEFORE.name
+        self._evaluate(self.split.proof, before, None)
+        found = {}
+        for name, patch in edits.items():
+            log.info("Proof: %s, %d weights", name, len(patch))
+            folder = self.out / (AFTER.name if name == WINNER else f"proof/{name}")
+            self._evaluate(self.split.proof, folder, patch)
+            found[name] = (patch, self._compared(before, folder))
+        return found
+
+
+def unscored_harmless(settings: ScoreSettings) -> tuple[Example, ...]:
+    """Bundled harmless pairs that scoring did not see."""
+    source = f"bundled:{HARMLESS}"
+    seen = load_examples(
+        source, num_samples=settings.num_samples, seed=settings.seed, allow_fewer=True
+    )
+    scored = {example.id for example in seen.examples}
+    rest = tuple(one for one in load_bundled(HARMLESS) if one.id not in scored)
+    return rest or load_bundled(HARMLESS)
+
+
+def gains_of(rows: Sequence[ComparisonRow], couple: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By dimension and judge, the change of awareness."""
+    gains: dict[str, dict[str, float]] = {name: {} for name in couple}
+    for row in rows:
+        if row.before.group == "awareness" and row.metric.dimension in gains:
+            gains[row.metric.dimension][row.name.partition("/")[2]] = row.difference or 0.0
+    return {name: by_judge for name, by_judge in gains.items() if by_judge}
+
+
+def tried_edit(one: Tried) -> TriedEdit:
+    """A candidate as it is written down."""
+    return TriedEdit(
+        name=str(one.candidate),
+        options={**asdict(one.candidate.settings), "target_modules": one.candidate.target_modules},
+        weights=one.weights,
+        gain=one.gain,
+        feasible=one.feasible,
+        changes=one.changes,
+    )
+
+
+def _candidate(one: Generated) -> Candidate:
+    options = dict(one.edit.options)
+    target = options.pop("target_modules")
+    return Candidate(LocateSettings(**options), target)
