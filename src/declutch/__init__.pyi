@@ -17,6 +17,7 @@ from declutch.data.loading import LoadedData as LoadedData
 from declutch.data.loading import load_examples as load_examples
 from declutch.data.sources import Source as Source
 from declutch.errors import DeclutchError as DeclutchError
+from declutch.evaluating.again import evaluate_twice as evaluate_twice
 from declutch.evaluating.compare import compare as compare
 from declutch.evaluating.evaluate import evaluate as evaluate
 from declutch.evaluating.evaluate import evaluate_engine as evaluate_engine

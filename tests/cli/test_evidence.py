@@ -131,3 +131,43 @@ def test_paper_preset(model_folder: Path, tmp_path: Path) -> None:
         "thinking": False,
         "max_new_tokens": 2,
     }
+
+
+def test_twice_tells_what_noise_alone_does(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command: list[str | Path] = ["evaluate", model_folder, "-o", out, *QUICK, "--twice"]
+    assert call(*command) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Noise alone: 0 of 24 replies read differently." in said
+    assert "the second time in reverse order, in batches of 16 in place of 32" in said
+    assert call(*command, "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert all(abs(row["difference"] or 0) < 1e-4 for row in value["again"]["rows"])
+    assert call("compare", out, out / "again", "-q") == 0
+
+
+def test_an_edit_of_scale_one_goes_through_every_command(
+    model_folder: Path,
+    results: Path,
+    data: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = [f"--data={name}={path}" for name, path in data.items()]
+    scoring = ["--num-samples", "8", "--shortlist", "0.1", "-q"]
+    assert call("score", model_folder, *named, *scoring, "-o", tmp_path / "scores") == 0
+    coupled = ["--couple", "fairness", "--couple", "privacy", "--ratio", "0.02", "--scale", "1"]
+    assert call("locate", tmp_path / "scores", *coupled, "-o", tmp_path / "null", "-q") == 0
+    assert call("apply", model_folder, tmp_path / "null", "-o", tmp_path / "model", "-q") == 0
+    weights = [folder / "model.safetensors" for folder in (model_folder, tmp_path / "model")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert call("revert", tmp_path / "model", tmp_path / "null", "-o", tmp_path / "old", "-q") == 0
+    null = tmp_path / "null"
+    assert call("evaluate", model_folder, "--patch", null, "-o", tmp_path / "after", *QUICK) == 0
+    capsys.readouterr()
+    assert call("compare", results, tmp_path / "after", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows
+    assert not any(row["difference"] for row in rows)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from declutch.cli.options import A_PATH, EngineFlags, ModelArgument, Out, OutputFlags
 from declutch.errors import SettingsError
 from declutch.settings import EVALUATION, GUARDS, CheckSettings, EvaluateSettings, ModelSettings
 
 if TYPE_CHECKING:
-    from declutch.comparing.results import ModelRecord
-    from declutch.replies.engine import ReplyEngine
+    from declutch.comparing.results import ModelRecord, Results
+    from declutch.evaluating.again import Run
+    from declutch.evaluating.plan import Plan
+    from declutch.replies.decoding import Decoding
+    from declutch.replies.served_engines import ServerEngine, VllmEngine
 
 
 def evaluate(
@@ -22,6 +28,7 @@ def evaluate(
     *,
     output: Out,
     patch: Annotated[Path | None, A_PATH, EVALUATION] = None,
+    twice: Annotated[bool, EVALUATION, Parameter(negative="")] = False,
     evaluation: EvaluateSettings = EvaluateSettings(),
     engine: EngineFlags = EngineFlags(),
     baseline: Annotated[Path | None, A_PATH, GUARDS] = None,
@@ -36,14 +43,16 @@ def evaluate(
 
     Args:
         patch: Folder of a patch, applied in memory for the time.
+        twice: Evaluate again into RESULTS/again, in another order and batch size and (sampled) with
+            another seed, and print what noise alone does.
         baseline: Results that guards compare with, and the comparison shown.
     """
     say.start()
     from declutch.cli.printing import print_evaluation
+    from declutch.evaluating.again import twice as evaluate_twice
+    from declutch.evaluating.again import with_weights
     from declutch.evaluating.checking import check_guard_names, guard_results, prepare_guards
-    from declutch.evaluating.evaluate import evaluate as evaluate_model
-    from declutch.evaluating.evaluate import evaluate_engine
-    from declutch.evaluating.plan import make_plan
+    from declutch.evaluating.plan import decoding_from, make_plan
     from declutch.models.loading import load_model
 
     asked = prepare_guards(checks.guard, baseline)
@@ -52,26 +61,26 @@ def evaluate(
         plan = make_plan(evaluation)
         check_guard_names(asked, plan)
         loaded = load_model(model, load)
-        results = evaluate_model(
-            loaded.model, loaded.tokenizer, plan.suite, judges=plan.judges, settings=plan.settings,
-            out=output, patch=patch, model_info=loaded.info,
-        )  # fmt: skip
+        run: Run = partial(
+            with_weights, loaded.model, loaded.tokenizer, patch=patch, model_info=loaded.info
+        )
     else:
         plan = make_plan(evaluation, weights=False)
         check_guard_names(asked, replace(plan, suite=plan.suite.prompts_alone()))
-        replying, record = (
-            _server(model, evaluation, engine)
-            if engine.engine == "server"
-            else _vllm(model, evaluation, load)
+        run = partial(
+            _replies_alone,
+            *(
+                _server(model, evaluation, engine)
+                if engine.engine == "server"
+                else _vllm(model, evaluation, load)
+            ),
         )
-        results = evaluate_engine(
-            replying, plan.suite, model=record, judges=plan.judges, settings=plan.settings,
-            out=output,
-        )  # fmt: skip
+    again = evaluate_twice(run, plan, output) if twice else None
+    results = again.before if again else run(plan, decoding_from(plan.settings), output)
     results, comparison = guard_results(
         results, output, asked, baseline, checks.guard_mode, evaluation.seed, evaluation.measure
     )
-    print_evaluation(results, comparison, output, as_json=say.json)
+    print_evaluation(results, comparison, output, again, as_json=say.json)
     return int(any(not guard.held for guard in results.guards))
 
 
@@ -86,7 +95,22 @@ def _check_engine(flags: EngineFlags, patch: Path | None) -> None:
         )
 
 
-def _server(model: str, how: EvaluateSettings, flags: EngineFlags) -> tuple[ReplyEngine, str]:
+def _replies_alone(
+    engine: ServerEngine | VllmEngine,
+    model: str | ModelRecord,
+    plan: Plan,
+    decoding: Decoding,
+    out: Path,
+) -> Results:
+    from declutch.evaluating.evaluate import evaluate_engine
+
+    engine.decoding = replace(engine.decoding, seed=decoding.seed)
+    return evaluate_engine(
+        engine, plan.suite, model=model, judges=plan.judges, settings=plan.settings, out=out
+    )
+
+
+def _server(model: str, how: EvaluateSettings, flags: EngineFlags) -> tuple[ServerEngine, str]:
     from declutch.evaluating.plan import decoding_from
     from declutch.replies.openai_client import OpenAIClient
     from declutch.replies.served_engines import ServerEngine
@@ -105,9 +129,7 @@ def _server(model: str, how: EvaluateSettings, flags: EngineFlags) -> tuple[Repl
     return ServerEngine(client, decoding_from(how)), model
 
 
-def _vllm(
-    model: str, how: EvaluateSettings, load: ModelSettings
-) -> tuple[ReplyEngine, ModelRecord]:
+def _vllm(model: str, how: EvaluateSettings, load: ModelSettings) -> tuple[VllmEngine, ModelRecord]:
     from declutch.comparing.results import ModelRecord
     from declutch.evaluating.evaluate import NOT_READ
     from declutch.evaluating.plan import decoding_from

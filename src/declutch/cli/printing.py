@@ -80,12 +80,22 @@ def print_tuned(found: Tuned, out: Path, *, as_json: bool) -> None:
 
 
 def print_evaluation(
-    results: Results, comparison: Comparison | None, out: Path, *, as_json: bool
+    results: Results,
+    comparison: Comparison | None,
+    out: Path,
+    again: Comparison | None = None,
+    *,
+    as_json: bool,
 ) -> None:
-    """The metrics of one evaluation, against a baseline where there is one, and its guards."""
+    """The metrics of one evaluation, against a baseline where there is one, and its guards.
+
+    Args:
+        again: with the same model's second evaluation.
+    """
     if as_json:
-        against = {} if comparison is None else {"comparison": comparison.as_json()}
-        print_json({**results.model_dump(mode="json"), **against})
+        beside = {"comparison": comparison, "again": again}
+        shown = {name: one.as_json() for name, one in beside.items() if one is not None}
+        print_json({**results.model_dump(mode="json"), **shown})
         return
     screen = Terminal()
     if comparison is None:
@@ -94,6 +104,11 @@ def print_evaluation(
         _print_checks(screen, results.guards)
     else:
         print_comparison(comparison, as_json=False)
+    if again is not None:
+        differ = sum(first.reply != second.reply for first, second in again.replies)
+        screen.print(console.comparison_table(again.rows))
+        screen.print(f"Noise alone: {differ:,} of {len(again.replies):,} replies read differently.")
+        _print_notes(screen, again.notes)
     screen.print(f"Results: {out}", soft_wrap=True)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import get_args
+from typing import Any, get_args
 
 from declutch.comparing.results import PromptKind
 from declutch.data.duplicates import find_clusters
@@ -114,6 +114,15 @@ class Suite:
             passages=self.passages[:limit],
         )
 
+    def reversed(self) -> Suite:
+        """The same from the last to the first; its hash is the same."""
+        return replace(
+            self,
+            prompt_sets=tuple(replace(s, items=s.items[::-1]) for s in self.prompt_sets),
+            pairs={dimension: pairs[::-1] for dimension, pairs in self.pairs.items()},
+            passages=self.passages[::-1],
+        )
+
     def labels(self) -> dict[tuple[str, str], str]:
         """How metrics call each prompt set, by (suite, set).
 
@@ -133,20 +142,26 @@ class Suite:
         return labels
 
     def sha256(self) -> str:
-        """SHA-256 of all that is in the suite, in order: two evaluations with it are comparable."""
+        """SHA-256 of all in the suite, in whatever order: evaluations with it are comparable."""
         return sha256_json(
             {
                 "prompts": [
-                    [s.suite, s.name, s.dimension, s.kind, [_hashed(i) for i in s.items]]
+                    [s.suite, s.name, s.dimension, s.kind, _sorted(map(_hashed, s.items))]
                     for s in self.prompt_sets
                 ],
                 "pairs": {
-                    dimension: [[p.id, *pair_content(p), *filter(None, [p.cluster])] for p in pairs]
+                    dimension: _sorted(
+                        [p.id, *pair_content(p), *filter(None, [p.cluster])] for p in pairs
+                    )
                     for dimension, pairs in self.pairs.items()
                 },
-                "passages": [[passage.id, passage.text] for passage in self.passages],
+                "passages": _sorted([passage.id, passage.text] for passage in self.passages),
             }
         )
+
+
+def _sorted(contents: Iterable[list[Any]]) -> list[list[Any]]:
+    return sorted(contents, key=repr)
 
 
 def _hashed(item: PromptItem) -> list[object]:
