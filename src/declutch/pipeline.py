@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from declutch.checkpoint import check_writable, write_checkpoint
 from declutch.comparing.checks import Guard, parse_guards
-from declutch.data.held import are_examples, checked_examples
-from declutch.data.loading import LoadedData, load_examples
 from declutch.data.names import check_data_by_name
 from declutch.errors import SettingsError
 from declutch.evaluating.checking import check_guard_names, guard_comparison
@@ -33,9 +31,9 @@ from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
 from declutch.scoring.score import score
-from declutch.settings import PARTS, RunSettings, ScoreSettings, StabilitySettings
+from declutch.settings import PARTS, RunSettings, StabilitySettings
 from declutch.stability import FILE_NAME as STABILITY_FILE
-from declutch.stability import FOLDER, Sample, Stability, refuse_same
+from declutch.stability import FOLDER, Sample, Stability, read_samples
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
 from declutch.tuning.tune import Tuned, Tuning
 
@@ -165,37 +163,14 @@ def _look_before(settings: RunSettings) -> _Asked:
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
-    first, number = settings.score.seed, settings.stability.calibration_seeds
+    number = settings.stability.calibration_seeds
     if rule == AUTO and number > 1:
         raise SettingsError(
             f"--calibration-seeds {number} repeats one choice of weights on other samples, and a "
             "search makes many. Leave it out, or give the --rule and options that a search found."
         )
-    samples = {
-        seed: {
-            name: _read(name, value, replace(settings.score, seed=seed))
-            for name, value in {**settings.couple, **settings.exclude}.items()
-        }
-        for seed in range(first, first + number)
-    }
-    refuse_same(
-        number, [{name: _examples(one) for name, one in each.items()} for each in samples.values()]
-    )
-    return _Asked(samples.pop(first), plan, guards, samples)
-
-
-def _read(name: str, value: Any, settings: ScoreSettings) -> Any:
-    """The examples of a dimension: what is wrong with them shows before a model is loaded."""
-    if are_examples(value):
-        return checked_examples(value, f"The data of «{name}»")
-    return load_examples(
-        value, num_samples=settings.num_samples, seed=settings.seed,
-        allow_fewer=settings.allow_fewer,
-    )  # fmt: skip
-
-
-def _examples(read: Any) -> frozenset[object]:
-    return frozenset(read.examples if isinstance(read, LoadedData) else read)
+    samples = read_samples(settings)
+    return _Asked(samples.pop(settings.score.seed), plan, guards, samples)
 
 
 @dataclass

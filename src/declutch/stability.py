@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
+from declutch.data.held import are_examples, checked_examples
+from declutch.data.loading import LoadedData, load_examples
 from declutch.errors import SettingsError
 from declutch.evaluating.compare import compare
 from declutch.files import write_json
 from declutch.patching import Patch
 from declutch.records import Record, read_record
+from declutch.settings import RunSettings, ScoreSettings
 
 FORMAT_VERSION = 1
 FILE_NAME = "stability.json"
@@ -115,21 +119,44 @@ class Stability(Record):
         return read_record(path, cls, FORMAT_VERSION) if path.exists() else None
 
 
-def refuse_same(number: int, samples: Sequence[Mapping[str, frozenset[object]]]) -> None:
-    """See that samples differ.
+def read_samples(settings: RunSettings) -> dict[int, dict[str, Any]]:
+    """By seed the examples of each dimension, the run's own first.
 
-    Args:
-        samples: of each seed the examples of each dimension.
+    What is wrong with them shows here, before a model is loaded.
 
     Raises:
-        SettingsError: two are the same in every dimension.
+        SettingsError: several are asked for, and two are the same.
+        DataError: an example can't be used, or there are too few.
     """
-    if any(first == second for first, second in combinations(samples, 2)):
+    first, number = settings.score.seed, settings.stability.calibration_seeds
+    samples = {
+        seed: {
+            name: _read(name, value, replace(settings.score, seed=seed))
+            for name, value in {**settings.couple, **settings.exclude}.items()
+        }
+        for seed in range(first, first + number)
+    }
+    drawn = [{name: _examples(one) for name, one in each.items()} for each in samples.values()]
+    if any(one == other for one, other in combinations(drawn, 2)):
         raise SettingsError(
             f"--calibration-seeds {number} needs data from which several samples can be drawn, and "
             "here two of them are the same: each dimension's sample is all that it has. Give more "
             "data, or a smaller --num-samples."
         )
+    return samples
+
+
+def _read(name: str, value: Any, settings: ScoreSettings) -> Any:
+    if are_examples(value):
+        return checked_examples(value, f"The data of «{name}»")
+    return load_examples(
+        value, num_samples=settings.num_samples, seed=settings.seed,
+        allow_fewer=settings.allow_fewer,
+    )  # fmt: skip
+
+
+def _examples(read: Any) -> frozenset[object]:
+    return frozenset(read.examples if isinstance(read, LoadedData) else read)
 
 
 def _positions(patch: Patch) -> set[tuple[str, int]]:
