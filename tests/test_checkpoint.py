@@ -208,6 +208,7 @@ def test_a_widened_model_is_not_announced(
     stored: str, used: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     loaded = load(write_model(tmp_path / "source", dtype=WIDTHS[stored]), used)
+    caplog.clear()  # another test may have asked for more than warnings
     with caplog.at_level(logging.WARNING, logger="declutch"):
         check_writable(loaded)
     assert not caplog.text

@@ -194,10 +194,10 @@ class JudgingSettings(Settings):
     limit: Annotated[Count | None, EVALUATION] = None
     """Only the first so many prompts of each set."""
     preset: Annotated[Literal["chat", "paper"], EVALUATION] = "chat"
-    """chat: the tokenizer's template, greedy, 64 new tokens. paper: the same without a template, as
+    """chat: the tokenizer's template, greedy, 128 new tokens. paper: no template, 64 new tokens, as
     the paper evaluates."""
     max_new_tokens: Annotated[Count | None, EVALUATION] = None
-    """Most tokens of a reply [default: 64]."""
+    """Most tokens of a reply [default: the preset's]."""
     lengths: Annotated[tuple[Count, ...], EVALUATION, NUMBERS] = ()
     """Judge the same replies cut after so many tokens too, as 16,32,64,128."""
     temperature: Annotated[Temperature | None, EVALUATION] = None

@@ -23,13 +23,14 @@ _SAID = {
     "unaware": "not aware",
     "unparsed": "can't be told",
 }
+_VAGUE = "#98a1ac"
 # Told apart without colour too: by place, name and hatching.
 _LOOK = {
     "answering": (style.SERIES[0], ""),
     "lecturing": (style.SERIES[4], "..."),
     "refusing": (style.SERIES[1], "////"),
     "unaware": (style.QUIET, ""),
-    "unparsed": (style.FAINT, "xx"),
+    "unparsed": (_VAGUE, "xx"),
 }
 _GAP = 0.05  # between two ways, as a share of all prompts: room for a name
 _WIDTH = 0.05  # of a way's bar, where the distance from before to after is 1
