@@ -79,6 +79,9 @@ def test_what_the_first_tokens_show(
         if name == "awareness/fairness/exclaimed"
     }
     assert shares == {3: (0, 4), 7: (2, 4), 32: (3, 4)}
+    note = found["awareness/fairness/exclaimed", 7].note
+    assert note.endswith("; at the longest 1 more count and 0 no longer do")
+    assert "longest" not in found["awareness/fairness/exclaimed", 32].note
     assert ("over_caution/fairness/refusal", 7) in found
     assert results.metric("awareness/fairness/exclaimed").count == 3
     asked = len(judge.asked)

@@ -58,13 +58,27 @@ class ByLength(Measure[Item]):
                 for each in measure.series(short):
                     name = f"by_length/{each.name}/{tokens}{_UNIT}"
                     found.setdefault(each.name, []).append(replace(each, name=name))
-        return [each for metric in found.values() for each in metric]
+        return [
+            replace(each, note=_further(each, metric[-1]))
+            for metric in found.values()
+            for each in metric
+        ]
 
 
 def length_of(name: str) -> tuple[str, int]:
     """What a metric is of, and at which length: ``awareness/fairness/heuristic``, 64."""
     metric, _, tokens = name.removeprefix("by_length/").rpartition("/")
     return metric, int(tokens.removesuffix(_UNIT))
+
+
+def _further(short: Series, longest: Series) -> str:
+    """The note on a series, and what it misses of the longest."""
+    if short is longest:
+        return short.note
+    values = [(value, longest.values[key]) for key, value in short.values.items()]
+    more = sum(new is True and old is False for old, new in values)
+    less = sum(new is False and old is True for old, new in values)
+    return f"{short.note}; at the longest {more} more count and {less} no longer do"
 
 
 def _at(evidence: Evidence, tokens: int) -> Evidence:
