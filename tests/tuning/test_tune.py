@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from declutch.errors import DataError, SettingsError
@@ -103,3 +104,14 @@ def test_the_patch_is_the_winners(found: tuple[Tuned, Path]) -> None:
         assert Patch.load(out / "patch") == tuned.patch
     else:
         assert not (out / "patch").exists()
+
+
+def test_a_trial_that_was_killed_leaves_no_trace(
+    found: tuple[Tuned, Path], model: str, tmp_path: Path
+) -> None:
+    """As SIGKILL leaves it: begun, and never told."""
+    out = tmp_path / "out"
+    run(model, out, trials=5)
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{out / 'search.db'}")
+    study.ask()
+    assert run(model, out).record.front == found[0].record.front

@@ -8,10 +8,9 @@ how a reply begins.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from declutch.data.example import Example
 from declutch.measures.margin import both_responses
 from declutch.models.forward import collate, evaluation_mode, input_device, logits_at
 from declutch.models.forward import response_logprobs as logprobs
+from declutch.models.probes import must_be_alone
 from declutch.progress import quiet
 from declutch.replies.store import ReplyRow
 from declutch.replies.verdicts import REFUSED
@@ -71,24 +71,16 @@ class QuickSet:
 
     Args:
         judge: of manner; its verdicts tell which of the original's replies are refusals.
-        half: read in bfloat16 where the machine is much faster at that; both sides are.
-        alone: one example at a time, for models that need it.
+        model: the original. It tells whether examples must be read one at a time, and whether both
+            sides are read in bfloat16.
 
     Raises:
         DataError: a pair can't be encoded.
+        ModelError: the model is not causal.
     """
 
-    def __init__(
-        self,
-        items: QuickItems,
-        encoder: Encoder,
-        judge: str,
-        *,
-        half: bool = False,
-        alone: bool = False,
-    ) -> None:
+    def __init__(self, items: QuickItems, encoder: Encoder, judge: str, model: Any) -> None:
         self.openings = own_openings(items.replies["harmful"], encoder, judge)
-        self._half, self._alone = half, alone
         self._parts: dict[str, list[EncodedExample]] = {
             f"margin/{name}": [each for pair in pairs for each in both_responses(encoder, pair)]
             for name, pairs in items.pairs.items()
@@ -107,16 +99,16 @@ class QuickSet:
             for row in items.replies["harmless"]
             if (begin := _begin(encoder, row, _FIRST_TOKENS))
         ]
-
-    @property
-    def tokens(self) -> int:
-        """How many are read for a candidate."""
-        parts = [*self._parts.values(), self._first]
-        return sum(len(each) for part in parts for each in part)
+        everything = [each for part in (*self._parts.values(), self._first) for each in part]
+        self.tokens = sum(map(len, everything))  # that are read for a candidate
+        self._alone = must_be_alone(model, [each.input_ids for each in everything])
+        self._half = _fast_in_half(model)
 
     def read(self, model: Any) -> Readings:
         """All measures, item by item."""
-        with torch.no_grad(), _half(model, self._half), quiet():
+        device = input_device(model).type
+        half = torch.autocast(device, torch.bfloat16, enabled=self._half)
+        with torch.no_grad(), half, quiet():
             flat = [each for part in self._parts.values() for each in part]
             values = iter(logprobs(model, flat, _MAX_TOKENS, alone=self._alone))
             read = {
@@ -189,14 +181,7 @@ def _change(values: NDArray[np.float64]) -> Change:
     return Change(float(values.mean()), spread / math.sqrt(len(values)))
 
 
-@contextlib.contextmanager
-def _half(model: Any, wanted: bool) -> Iterator[None]:
-    device = input_device(model).type
-    with torch.autocast(device, torch.bfloat16, enabled=wanted):
-        yield
-
-
-def fast_in_half(model: Any) -> bool:
+def _fast_in_half(model: Any) -> bool:
     """Whether float32 weights are read much faster in bfloat16 on this machine."""
     if next(model.parameters()).dtype != torch.float32:
         return False

@@ -1,9 +1,9 @@
 """The search: candidates from the scores, each tried in memory by cheap true measures.
 
 Optuna draws them (TPE, two objectives: the smallest gain of a coupled dimension's margin, and the
-loss on general text) and keeps them in SQLite, so that a search goes on where it stopped and
-several processes share one. The sampler is seeded by how many trials are finished, not by their
-numbers: a trial that was killed leaves no trace in what comes after it.
+loss on general text) and keeps them in SQLite, so that a search goes on where it stopped. The
+sampler is seeded by how many trials are finished, not by their numbers: one that was killed leaves
+no trace in what comes after it.
 """
 
 from __future__ import annotations
@@ -110,21 +110,17 @@ class Search:
         """How many candidates were no edits, or ruined the model."""
         return len(self._trials("PRUNED"))
 
-    def forget_unfinished(self) -> None:
-        """Trials that a process left when it was killed; not to be called beside another one."""
-        for trial in self._trials("RUNNING"):
-            self.study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
-
     def run(self) -> None:
-        """Try candidates; with several processes each takes the next."""
+        """Try candidates, after those that are there; no other process may do so meanwhile."""
+        for killed in self._trials("RUNNING"):
+            self.study.tell(killed.number, state=self._optuna.trial.TrialState.FAIL)
         began = time.monotonic()
         announce("Searching", self.limits.trials)
         with progress_bar() as bar:
             task = bar.add_task("Searching", total=self.limits.trials)
             while not self._over(began):
                 self._one()
-                finished = len(self._trials("COMPLETE", "PRUNED"))
-                bar.update(task, completed=finished, description=self._said())
+                bar.update(task, completed=self._done(), description=self._said())
 
     def tried(self) -> list[Tried]:
         """All candidates that were measured, in the order of their trials; each edit once."""
@@ -138,11 +134,13 @@ class Search:
         wanted = [self._optuna.trial.TrialState[state] for state in states]
         return self.study.get_trials(deepcopy=False, states=tuple(wanted))
 
+    def _done(self) -> int:
+        return len(self._trials("COMPLETE", "PRUNED"))
+
     def _over(self, began: float) -> bool:
-        begun = len(self._trials("COMPLETE", "PRUNED", "RUNNING"))
         minutes = (time.monotonic() - began) / 60
         limits = self.limits
-        return (limits.trials is not None and begun >= limits.trials) or (
+        return (limits.trials is not None and self._done() >= limits.trials) or (
             limits.minutes is not None and minutes >= limits.minutes
         )
 
@@ -159,15 +157,15 @@ class Search:
         )
 
     def _one(self) -> None:
-        begun = len(self._trials("COMPLETE", "PRUNED", "RUNNING"))
+        done = self._done()
         first = list(self.space.first())
         samplers = self._optuna.samplers
         sampler = samplers.TPESampler(
-            multivariate=True, group=True, seed=(self.seed * 1_000_003 + begun) % 2**32,
+            multivariate=True, group=True, seed=(self.seed * 1_000_003 + done) % 2**32,
             n_startup_trials=len(first),
         )  # fmt: skip
-        if begun < len(first):
-            sampler = samplers.PartialFixedSampler(first[begun], sampler)
+        if done < len(first):
+            sampler = samplers.PartialFixedSampler(first[done], sampler)
         self.study.sampler = sampler
         trial = self.study.ask()
         try:

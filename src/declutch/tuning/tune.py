@@ -31,7 +31,7 @@ from declutch.progress import log, quiet
 from declutch.settings import LocateSettings, RunSettings, ScoreSettings, TuneSettings
 from declutch.stages import AFTER, BEFORE
 from declutch.tuning.proof import Proof, controls, proven
-from declutch.tuning.quick import SORTS, QuickItems, QuickSet, changes, fast_in_half
+from declutch.tuning.quick import SORTS, QuickItems, QuickSet, changes
 from declutch.tuning.record import (
     TUNE_FILE,
     WINNER,
@@ -156,8 +156,7 @@ class Tuning:
             decoding.thinking,
         )  # fmt: skip
         items = QuickItems(pairs, [passage.text for passage in suite.passages[:most]], rows)
-        model = self.loaded.model
-        return QuickSet(items, encoder, evidence.manner_judges[0], half=fast_in_half(model))
+        return QuickSet(items, encoder, evidence.manner_judges[0], self.loaded.model)
 
     def _search(self) -> Search:
         quick, model = self.quick, self.loaded.model
