@@ -21,7 +21,7 @@ DRAWING = DOCS / "images" / "architecture.svg"
 GROUND = frozenset(
     {
         "errors", "extras", "files", "items", "locks", "packages", "progress", "ranges", "records",
-        "registry", "settings", "terminal", "versions",
+        "registry", "settings", "terminal", "versions", "words",
     }
 )  # fmt: skip
 _ENTRANCE = frozenset({"__main__", "__init__"})

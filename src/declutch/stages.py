@@ -19,6 +19,7 @@ from declutch.errors import FileFormatError, SettingsError
 from declutch.files import changed_files, hash_files, write_json
 from declutch.progress import log
 from declutch.records import Record, differences, read_record, same_json
+from declutch.words import joined
 
 FORMAT_VERSION = 2  # 2: stages
 RUN_FILE = "run.json"
@@ -184,5 +185,4 @@ def _filled(folder: Path) -> bool:
 
 
 def _listed(paths: Iterable[Path]) -> str:
-    texts = [str(path) for path in paths]
-    return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
+    return joined([str(path) for path in paths])

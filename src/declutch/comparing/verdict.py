@@ -8,6 +8,7 @@ from typing import Literal
 from declutch.comparing import statistics
 from declutch.comparing.comparison import ComparisonRow
 from declutch.records import Record
+from declutch.words import joined
 
 Word = Literal["helps all", "helps some", "no evidence", "harms"]
 Way = Literal["up", "down", "open"]
@@ -66,17 +67,17 @@ class Verdict(Record):
             for way in ("up", "down", "open")
         }
         said = {
-            "helps all": f"It helps: awareness of {_and(ways['up'])} rose",
-            "helps some": f"It helps one side: awareness of {_and(ways['up'])} rose, and of "
-            f"{_and(ways['open'])} nothing can be said",
-            "harms": f"It harms: awareness of {_and(ways['down'])} fell",
+            "helps all": f"It helps: awareness of {joined(ways['up'])} rose",
+            "helps some": f"It helps one side: awareness of {joined(ways['up'])} rose, and of "
+            f"{joined(ways['open'])} nothing can be said",
+            "harms": f"It harms: awareness of {joined(ways['down'])} fell",
             "no evidence": "There is no evidence that it helps",
         }[self.word]
         for name in self.one_judge:
             judges = [o.judge for o in self.by_judge if o.dimension == name and o.way == "up"]
-            said += f"; {name} rose by the judge {_and(judges)} alone"
+            said += f"; {name} rose by the judge {joined(judges)} alone"
         if self.costs:
-            said += f". Its price: {_and(self.costs)}"
+            said += f". Its price: {joined(self.costs)}"
         return said + "."
 
 
@@ -137,7 +138,3 @@ def _way(ways: Sequence[Way]) -> Way:
 def _change(row: ComparisonRow) -> str:
     places = 2 if row.metric.kind == "perplexity" else 3
     return f"{row.before.value:.{places}f} → {row.after.value:.{places}f}"
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from declutch.errors import DataError
+from declutch.words import joined
 
 _WRITTEN: Final = (
     bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta, uuid.UUID,
@@ -104,7 +105,7 @@ def quoted(names: Any) -> str:
     every = [f"«{_printable(name)}»" for name in names]
     if len(every) > _MOST_NAMES:
         every = [*every[:_MOST_NAMES], f"{len(every) - _MOST_NAMES:,} more"]
-    return " and ".join([", ".join(every[:-1]), every[-1]] if len(every) > 1 else every)
+    return joined(every)
 
 
 def _printable(name: object) -> str:

@@ -5,11 +5,10 @@ A share is never shown without its count and its interval.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from declutch.comparing.comparison import ComparisonRow
 from declutch.comparing.enough import TOO_FEW
 from declutch.comparing.results import Metric
+from declutch.words import joined as joined
 
 MINUS = "\u2212"  # as wide as a plus sign, unlike the hyphen
 
@@ -132,8 +131,3 @@ def items(number: int, independent: int, noun: str = "") -> str:
         return plural(number, noun) if noun else f"{number:,}"
     counted = plural(number, "item") if noun else f"{number:,}"
     return f"{counted} in {plural(independent, 'cluster')}"
-
-
-def joined(words: Sequence[str], last: str = "and") -> str:
-    """«a», «a and b», «a, b and c»."""
-    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
