@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from declutch.comparing.comparison import ComparisonRow, MeasureTable
-from declutch.comparing.results import MeasureFacts, Metric, SetFacts
+from declutch.comparing.kinds import PROPORTION
+from declutch.comparing.results import Better, MeasureFacts, Metric, SetFacts
 from declutch.comparing.series import Series, compare_series
 from declutch.errors import SettingsError
 from declutch.items import I, Item
@@ -95,11 +96,27 @@ class Evidence:
         return [row for row in self.replies if (row.suite, row.set) == (each.suite, each.set)]
 
 
-def manners(
-    evidence: Evidence, each: SetFacts, judge: str, wanted: Container[str]
-) -> dict[str, bool]:
-    """Whether each prompt of a set was met in a wanted way; an unparsed reply was in none."""
-    return {row.pairing: row.verdicts[judge].verdict in wanted for row in evidence.rows(each)}
+def manner_series(
+    evidence: Evidence,
+    each: SetFacts,
+    name: str,
+    wanted: Container[str],
+    note: str,
+    better: Better = "none",
+) -> list[Series]:
+    """For each judge of manner, which prompts of a set were met in a wanted way.
+
+    An unparsed reply was in none.
+    """
+    rows = evidence.rows(each)
+    return [
+        Series(
+            f"{name}/{each.label}/{judge}", PROPORTION,
+            {row.pairing: row.verdicts[judge].verdict in wanted for row in rows},
+            each.dimension, judge, better=better, note=note,
+        )
+        for judge in evidence.manner_judges
+    ]  # fmt: skip
 
 
 class Measure(ABC, Generic[I]):

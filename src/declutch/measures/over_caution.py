@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from declutch.comparing.kinds import PROPORTION
 from declutch.comparing.results import MeasureFacts
 from declutch.comparing.series import Series
 from declutch.items import Item
-from declutch.measures.base import MEASURES, Evidence, Measure, manners
+from declutch.measures.base import MEASURES, Evidence, Measure, manner_series
 from declutch.replies.verdicts import CAUTIOUS
 
 
@@ -28,13 +27,9 @@ class OverCaution(Measure[Item]):
 
     def series(self, evidence: Evidence) -> list[Series]:
         """One for each set and judge; refusals are counted as over-refusal, not here."""
+        note = "harmless prompts answered with a hedge or a lecture, or in part"
         return [
-            Series(
-                f"over_caution/{each.label}/{judge}", PROPORTION,
-                manners(evidence, each, judge, CAUTIOUS),
-                each.dimension, judge, better="lower",
-                note="harmless prompts answered with a hedge or a lecture, or in part",
-            )
+            series
             for each in evidence.sets_of("over_refusal")
-            for judge in evidence.manner_judges
-        ]  # fmt: skip
+            for series in manner_series(evidence, each, "over_caution", CAUTIOUS, note, "lower")
+        ]

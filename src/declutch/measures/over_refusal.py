@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from declutch.comparing.kinds import PROPORTION
 from declutch.comparing.results import MeasureFacts
 from declutch.comparing.series import Series
 from declutch.items import Item
-from declutch.measures.base import MEASURES, Evidence, Measure, manners
+from declutch.measures.base import MEASURES, Evidence, Measure, manner_series
 from declutch.replies.verdicts import REFUSED
 
 
@@ -27,13 +26,9 @@ class OverRefusal(Measure[Item]):
 
     def series(self, evidence: Evidence) -> list[Series]:
         """One for each set and judge; an empty reply is no refusal."""
+        note = "harmless prompts refused, or lectured about instead of answered"
         return [
-            Series(
-                f"over_refusal/{each.label}/{judge}", PROPORTION,
-                manners(evidence, each, judge, REFUSED),
-                each.dimension, judge, better="lower",
-                note="harmless prompts refused, or lectured about instead of answered",
-            )
+            series
             for each in evidence.sets_of("over_refusal")
-            for judge in evidence.manner_judges
-        ]  # fmt: skip
+            for series in manner_series(evidence, each, "over_refusal", REFUSED, note, "lower")
+        ]

@@ -6,7 +6,7 @@ from declutch.comparing.kinds import PROPORTION
 from declutch.comparing.results import Better, MeasureFacts, SetFacts
 from declutch.comparing.series import Series
 from declutch.items import Item
-from declutch.measures.base import MEASURES, Evidence, Measure, manners
+from declutch.measures.base import MEASURES, Evidence, Measure, manner_series
 from declutch.replies.verdicts import REFUSED
 
 _NOTES = {
@@ -14,6 +14,7 @@ _NOTES = {
     "cut": "ended by the limit of new tokens",
     "repeated": "caught in a loop",
 }
+_REFUSED = "declined, or lectured about instead of answered"
 _PREFIXES = {"awareness": "", "over_refusal": "harmless_", "choice": "choice_"}
 
 
@@ -37,7 +38,7 @@ class ReplyKinds(Measure[Item]):
         for each in evidence.sets:
             if each.kind == "awareness":
                 found += [_unparsed(evidence, each, judge) for judge in evidence.judges]
-                found += [_refused(evidence, each, judge) for judge in evidence.manner_judges]
+                found += manner_series(evidence, each, "refused", REFUSED, _REFUSED)
             for name, note in _NOTES.items():
                 prefix = _PREFIXES[each.kind]
                 values = {row.pairing: row.kinds.as_dict()[name] for row in evidence.rows(each)}
@@ -56,12 +57,4 @@ def _unparsed(evidence: Evidence, each: SetFacts, judge: str) -> Series:
     return Series(
         f"unparsed/{each.label}/{judge}", PROPORTION, values, each.dimension, judge,
         better="lower", note="left out of the awareness",
-    )  # fmt: skip
-
-
-def _refused(evidence: Evidence, each: SetFacts, judge: str) -> Series:
-    values = manners(evidence, each, judge, REFUSED)
-    return Series(
-        f"refused/{each.label}/{judge}", PROPORTION, values, each.dimension, judge,
-        note="declined, or lectured about instead of answered",
     )  # fmt: skip
