@@ -141,6 +141,11 @@ class Comparison:
     tables: Mapping[str, MeasureTable] = field(default_factory=dict)
     replies: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)
 
+    @property
+    def outcomes(self) -> list[ComparisonRow]:
+        """The rows that a patch is for."""
+        return [row for row in self.rows if row.measure.role == "outcome"]
+
     def row(self, name: str) -> ComparisonRow:
         """The row of a metric.
 

@@ -16,7 +16,6 @@ from declutch.tuning.record import WINNER, Proven, TuneRecord
 if TYPE_CHECKING:
     from declutch.tuning.tune import Tuned
 
-_LOUD = {"better": "better", "worse": "worse"}
 _COLOURS = {"helps all": "green", "helps some": "yellow", "harms": "red", "no evidence": "yellow"}
 _SHOWN = (
     "awareness/",
@@ -40,11 +39,7 @@ def tuned(found: Tuned) -> Iterator[RenderableType]:
         flow = comparison.tables["flow"].values if "flow" in comparison.tables else ()
         for sentence in gains.sentences(flow, record.couple):
             yield Text(sentence)
-        rose = [
-            row
-            for row in comparison.rows
-            if row.before.group == "awareness" and row.reading == "better"
-        ]
+        rose = [row for row in comparison.outcomes if row.reading == "better"]
         for sentence in gains.called(flow, rose):
             yield Text(f"Note: {sentence}.", "yellow")
     yield Text(
@@ -53,7 +48,7 @@ def tuned(found: Tuned) -> Iterator[RenderableType]:
         "tuning prompts.",
         "dim",
     )
-    if any(found["correlation"] is not None for found in record.predictors.values()):
+    if any(worth["correlation"] is not None for worth in record.predictors.values()):
         table = NamedNumbers(
             "Cheap measures", "rank correlation", "weight",
             caption="with what the replies showed, over the candidates that replied",
@@ -81,15 +76,16 @@ def _side_by_side(record: TuneRecord) -> NamedNumbers:
 def _cell(name: str, edit: Proven) -> tuple[str, str]:
     metric: Mapping[str, Any] = edit.metrics.get(name, {})
     outcome = next((one for one in edit.verdict.by_judge if one.metric == name), None)
-    below = _told(outcome) if outcome else _LOUD.get(metric.get("reading", ""), "")
-    return _number(name, metric.get("after")), below
+    reading = metric.get("reading")
+    loud = reading if reading in ("better", "worse") else ""
+    return _number(name, metric.get("after")), _told(outcome) if outcome else str(loud)
 
 
 def _told(outcome: Outcome) -> str:
     if outcome.gained is None:
         return ""
-    p = "" if outcome.p_holm is None or outcome.p_holm > 0.05 else " *"
-    return f"+{outcome.gained} −{outcome.lost}{p}"
+    told = "" if outcome.way == "open" else " *"
+    return f"+{outcome.gained} −{outcome.lost}{told}"
 
 
 def _number(name: str, value: float | None) -> str:

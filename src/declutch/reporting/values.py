@@ -135,7 +135,7 @@ class ReportInput:
     @property
     def outcomes(self) -> list[ComparisonRow]:
         """The rows that a patch is for."""
-        return [row for row in self.rows if row.measure.role == "outcome"]
+        return self.comparison.outcomes
 
     def group(self, name: str) -> list[ComparisonRow]:
         """The rows of one measure, in the order in which they are shown."""

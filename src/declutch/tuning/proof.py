@@ -50,8 +50,7 @@ def at_random(patch: Patch, scores: Scores) -> Patch:
 def proven(proof: Proof, couple: Sequence[str]) -> Iterator[Proven]:
     """What the proof says of each edit."""
     for name, (patch, comparison) in proof.items():
-        outcomes = [row for row in comparison.rows if row.before.group == "awareness"]
-        rows = [row for row in outcomes if row.metric.dimension in couple]
+        rows = [row for row in comparison.outcomes if row.metric.dimension in couple]
         others = [row for row in comparison.rows if row.measure.role == "side effect"]
         ways = [row for row in comparison.rows if row.before.group == "flow"]
         yield Proven(

@@ -219,7 +219,7 @@ class Tuning:
         log.info("%s: %s (%d weights)", name, one.candidate, one.weights)
         folder = self._reply(name, self._patch(one.candidate))
         comparison = self._compared(self.out / "tuning" / ORIGIN, folder)
-        gains = gains_of(comparison.rows, self.couple)
+        gains = gains_of(comparison.outcomes, self.couple)
         checks = check_guards(self._guards(comparison), comparison.after, comparison)
         return Generated(
             edit=tried_edit(one),
@@ -276,10 +276,10 @@ def unscored_harmless(settings: ScoreSettings) -> tuple[Example, ...]:
 
 
 def gains_of(rows: Sequence[ComparisonRow], couple: Sequence[str]) -> dict[str, dict[str, float]]:
-    """By dimension and judge, the change of awareness."""
+    """By coupled dimension and judge, what was gained."""
     gains: dict[str, dict[str, float]] = {name: {} for name in couple}
     for row in rows:
-        if row.before.group == "awareness" and row.metric.dimension in gains:
+        if row.metric.dimension in gains:
             gains[row.metric.dimension][row.name.partition("/")[2]] = row.difference or 0.0
     return {name: by_judge for name, by_judge in gains.items() if by_judge}
 
