@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from declutch.comparing.comparison import Comparison
 from declutch.comparing.verdict import verdict
 from declutch.data.names import CONTROL
+from declutch.errors import ShortlistTooShort
+from declutch.locating.rules.random import as_many
 from declutch.patching import Patch
+from declutch.progress import log
 from declutch.scoring.shortlists import Scores
 from declutch.tuning.record import WINNER, Proven
 
@@ -22,28 +25,34 @@ _ROLES: Mapping[str, str] = {
 Proof = Mapping[str, tuple[Patch, Comparison]]
 
 
-def controls(winner: Patch, paper: Patch | None, scores: Scores) -> dict[str, Patch]:
-    """The patches to be proven, the winner first."""
+def controls(winner: Patch, paper: Patch | None, scores: Scores, seed: int) -> dict[str, Patch]:
+    """The patches to be proven, the winner first; without a random one where scores are too short.
+
+    Args:
+        paper: the paper's rule at its best, where that is another edit than the winner.
+        seed: of the random control.
+    """
     edits = {WINNER: winner}
     if paper is not None:
         edits["paper"] = paper
-    edits["random"] = at_random(winner, scores)
+    try:
+        edits["random"] = at_random(winner, scores, seed)
+    except ShortlistTooShort as error:
+        log.warning("Without the random control: %s", error)
     edits["null"] = winner.scaled(1.0)
     return edits
 
 
-def at_random(patch: Patch, scores: Scores) -> Patch:
-    """As many weights in each matrix as a patch has there, from the scores' random pool.
+def at_random(patch: Patch, scores: Scores, seed: int) -> Patch:
+    """As many other weights in each matrix as a patch has there.
 
-    The pool is in random order; where it is smaller than the patch, all of it is taken.
+    Raises:
+        ShortlistTooShort: the scores hold too few random positions.
     """
-    pool = scores.shortlists[CONTROL]
-    chosen = {
-        matrix: pool[matrix].indices[:count].numpy()
-        for matrix, count in patch.counts.items()
-        if count
-    }
-    info = patch.info.model_copy(update={"rule": "random"})
+    control = {name: one.indices.numpy() for name, one in scores.shortlists[CONTROL].items()}
+    positions = {name: indices.numpy() for name, indices in patch.indices.items()}
+    info = patch.info.model_copy(update={"rule": "random", "seed": seed})
+    chosen = as_many(positions, control, seed)
     return Patch.from_selection(info, chosen, scores.shortlists)
 
 

@@ -251,6 +251,7 @@ class Tuning:
             self._patch(_candidate(winner)),
             None if best is winner else self._patch(_candidate(best)),
             self.scores,
+            self.settings.score.seed,
         )
         log.info("Proof: the original model")
         before = self.out / BEFORE.name
