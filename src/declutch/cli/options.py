@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
@@ -14,7 +14,7 @@ from declutch.data.names import check_dimension_name
 from declutch.errors import SettingsError
 from declutch.files import expanded
 from declutch.ranges import Count, Seconds, Timeout
-from declutch.settings import DATA, EVALUATION, OUTPUT, SCORING
+from declutch.settings import DATA, EVALUATION, OUTPUT, SCORING, RunSettings
 
 
 def _path(_: object, tokens: Sequence[Token]) -> Path:
@@ -71,6 +71,39 @@ class EngineFlags:
     """Requests to the server at a time."""
     timeout: Annotated[Timeout, EVALUATION] = 120.0
     """Seconds for each request to the server."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class JobFlags:
+    """What a whole job is about, and what its scoring may take."""
+
+    couple: Annotated[list[str], DATA]
+    """NAME=SOURCE of a coupled dimension; give two or more. SOURCE is a file (.csv, .json, .jsonl,
+    .parquet), hub:OWNER/NAME or bundled:NAME, with options after «?» (split=, prompt=, response=,
+    where=column=value)."""
+    exclude: Annotated[list[str], DATA] = field(default_factory=list)
+    """NAME=SOURCE of a dimension whose important neurons are left alone."""
+    memory_limit: MemoryLimit = None
+    checkpoint_interval: CheckpointInterval = 300.0
+
+    def settings(self, model: str, **parts: Any) -> RunSettings:
+        """The settings of the job, from its parts by their names.
+
+        Raises:
+            SettingsError: a dimension has no name or one that can't be, or comes twice.
+        """
+        couple = named_sources(self.couple, "--couple")
+        exclude = named_sources(self.exclude, "--exclude")
+        return RunSettings(model=model, couple=couple, exclude=exclude, **parts)
+
+    @property
+    def work(self) -> dict[str, Any]:
+        """What scoring may take, as the library's keywords."""
+        return {
+            "memory_limit": memory_bytes(self.memory_limit),
+            "checkpoint_interval": self.checkpoint_interval,
+        }
 
 
 @Parameter(name="*")

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from declutch.cli.options import (
-    CheckpointInterval,
-    MemoryLimit,
-    ModelArgument,
-    Out,
-    OutputFlags,
-    memory_bytes,
-    named_sources,
-)
+from declutch.cli.options import JobFlags, ModelArgument, Out, OutputFlags
 from declutch.settings import (
-    DATA,
     CheckSettings,
     JudgingSettings,
     ModelSettings,
-    RunSettings,
     ScoreSettings,
     TuneSettings,
 )
@@ -28,11 +16,8 @@ def tune(
     model: ModelArgument,
     /,
     *,
-    couple: Annotated[list[str], DATA],
-    exclude: Annotated[list[str], DATA] = [],  # noqa: B006 (read only)
+    job: JobFlags,
     output: Out,
-    memory_limit: MemoryLimit = None,
-    checkpoint_interval: CheckpointInterval = 300.0,
     tuning: TuneSettings = TuneSettings(),
     load: ModelSettings = ModelSettings(),
     scoring: ScoreSettings = ScoreSettings(),
@@ -47,29 +32,18 @@ def tune(
     before, after, proof, patch (the winner's) and tune.json. The same command on the same OUT goes
     on where it stopped. Guards are what a winner must keep on the tuning prompts [default: no more
     over-refusal, no more empty or repeated replies].
-
-    Args:
-        couple: NAME=SOURCE of a coupled dimension; give two or more. See «declutch run --help».
-        exclude: NAME=SOURCE of a dimension whose important neurons are left alone.
     """
     say.start()
     from declutch.cli.printing import print_tuned
     from declutch.pipeline import tune as tune_model
 
-    settings = RunSettings(
-        model=model,
-        couple=named_sources(couple, "--couple"),
-        exclude=named_sources(exclude, "--exclude"),
+    settings = job.settings(
+        model,
         load=load,
         score=scoring,
         judging=judging,
         checks=checks,
         tune=tuning,
     )
-    found = tune_model(
-        settings,
-        out=output,
-        memory_limit=memory_bytes(memory_limit),
-        checkpoint_interval=checkpoint_interval,
-    )
+    found = tune_model(settings, out=output, **job.work)
     print_tuned(found, output, as_json=say.json)
