@@ -192,3 +192,22 @@ def test_an_option_that_a_rule_does_not_take_is_refused(option: dict[str, Any]) 
     flag = f"--{next(iter(option)).replace('_', '-')}"
     with pytest.raises(SettingsError, match=f"{flag} does not go with --rule coupled"):
         locate(signed_scores(), COUPLE, ratio=RATIO, **option)
+
+
+def test_a_rule_of_another_takes_options_and_tells_of_its_choice(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text(
+        "from declutch.locating import Choice\n"
+        "def few(request, *, weights):\n"
+        "    matrix = request.matrices[0]\n"
+        "    chosen = request.tops['fairness'][matrix][:weights]\n"
+        "    return Choice({matrix: chosen}, {'asked': weights}, (f'{weights} asked',))\n"
+        "def odd(request, *, mood):\n"
+        "    return {}\n"
+    )
+    rule = f"{tmp_path / 'rules.py'}:few"
+    patch = locate(signed_scores(), COUPLE, ratio=RATIO, rule=rule, weights=3)
+    assert len(patch) == 3
+    assert patch.info.choice == {"asked": 3}
+    assert patch.info.words == ("3 asked",)
+    with pytest.raises(SettingsError, match="takes «mood», and there is no such option"):
+        locate(signed_scores(), COUPLE, ratio=RATIO, rule=rule.replace("few", "odd"))

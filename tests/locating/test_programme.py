@@ -53,7 +53,7 @@ def best_subset(programme: Programme) -> float:
     costs=st.integers(1, 3), harmless=st.sampled_from([None, -1.0, 0.0, 0.5, 2.0]),
     step=st.sampled_from([1, 3, 5000]),
 )  # fmt: skip
-def test_no_subset_is_better_and_the_rounded_one_is_allowed(
+def test_the_whole_choice_is_the_best_of_all_subsets(
     seed: int, count: int, gains: int, costs: int, harmless: float | None, step: int
 ) -> None:
     programme = drawn(seed, count, gains, costs, harmless if gains > 1 else None)
@@ -65,11 +65,11 @@ def test_no_subset_is_better_and_the_rounded_one_is_allowed(
     assert allowed(programme, solution.x, solution.value)
     partly = ((solution.x > 1e-6) & (solution.x < 1 - 1e-6)).sum()
     assert partly <= gains + costs  # a vertex
-    whole = rounded(programme, solution.x)
-    assert (programme.costs @ whole <= programme.limits + 1e-6).all()
-    assert programme.smallest(whole) <= max(best, 0) + 1e-6 or harmless is not None
-    if not partly:
-        assert max(programme.smallest(whole), 0) == pytest.approx(best, abs=1e-6)
+    # So few candidates are all chosen anew, so that nothing is lost by rounding but the gap.
+    whole = rounded(programme, solution)
+    assert max(programme.smallest(whole), 0) == pytest.approx(best, rel=2e-3, abs=1e-6)
+    if best:
+        assert allowed(programme, whole.astype(float), best * 0.998)
 
 
 @settings(max_examples=20, deadline=None)
@@ -94,11 +94,21 @@ def test_the_prices_say_what_a_limit_is_worth() -> None:
     assert solve(more).value - before.value == pytest.approx(before.limit_prices[1], rel=0.05)
 
 
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), harmless=st.sampled_from([0.0, 1.0]))
+def test_rounding_keeps_every_limit_and_loses_little(seed: int, harmless: float) -> None:
+    programme = drawn(seed, 3000, 3, 2, harmless)
+    solution = solve(programme)
+    whole = rounded(programme, solution)
+    assert allowed(programme, whole.astype(float), programme.smallest(whole))
+    assert programme.smallest(whole) > 0.995 * solution.value
+
+
 def test_nothing_to_gain_gives_nothing() -> None:
     programme = Programme(-np.ones((2, 5)), np.ones(2), np.ones((1, 5)), np.array([3.0]))
     solution = solve(programme)
     assert solution.value == 0
-    assert not rounded(programme, solution.x).any()
+    assert not rounded(programme, solution).any()
 
 
 def test_dimensions_that_pull_against_each_other_share_what_there_is() -> None:
@@ -107,5 +117,5 @@ def test_dimensions_that_pull_against_each_other_share_what_there_is() -> None:
     programme = Programme(gains, np.ones(2), np.ones((1, 5)), np.array([3.0]))
     solution = solve(programme)
     assert solution.value == pytest.approx(3)
-    assert rounded(programme, solution.x).tolist().count(True) == 3
+    assert rounded(programme, solution).tolist().count(True) == 3
     assert solution.gain_prices.tolist() == pytest.approx([0.5, 0.5])

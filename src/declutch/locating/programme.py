@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csc_array, hstack
 
 from declutch.errors import DeclutchError
@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 _STEP = 5000  # candidates that are looked at together
 _TOLERANCE = 1e-7  # HiGHS's own, of prices
+_WHOLE = 1e-6  # how far from 0 and 1 an x still is
+_LEFT_OPEN, _GAP, _NODES = 50, 1e-3, 10_000  # of branch and bound
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Programme:
     demands: Floats
     costs: Floats
     limits: Floats
+
+    @property
+    def useful(self) -> Mask:
+        """What gains something somewhere; the rest is of no use, whatever the prices."""
+        return np.asarray((self.gains > 0).any(axis=0))
 
     def smallest(self, chosen: Mask) -> float:
         """The largest ``t`` that a choice allows; none below zero is worth anything."""
@@ -56,6 +63,11 @@ class Solution:
     gain_prices: Floats
     limit_prices: Floats
 
+    def worth(self, programme: Programme) -> Floats:
+        """What each candidate gains at these prices, less what it costs."""
+        worth: Floats = self.gain_prices @ programme.gains - self.limit_prices @ programme.costs
+        return worth
+
 
 def solve(programme: Programme) -> Solution:
     """The optimum, by HiGHS on a growing part of the candidates.
@@ -65,23 +77,19 @@ def solve(programme: Programme) -> Solution:
     is that of all.
     """
     count = programme.gains.shape[1]
-    x, value = np.zeros(count), 0.0
-    # What gains nothing anywhere is of no use, whatever the prices; costs are never negative.
-    useful = (programme.gains > 0).any(axis=0)
+    # Prices to begin with: what a unit of each row is among all candidates.
     prices = programme.demands.clip(0) / _norms(programme.gains), 1 / _norms(programme.costs)
+    solution = Solution(np.zeros(count), 0.0, *prices)
     inside = np.zeros(count, dtype=bool)
     while True:
-        worth = prices[0] @ programme.gains - prices[1] @ programme.costs
-        worth[inside | ~useful] = -np.inf
+        worth = solution.worth(programme)
+        worth[inside | ~programme.useful] = -np.inf
         best = np.argsort(-worth, kind="stable")[:_STEP]
         best = best[worth[best] > (_TOLERANCE if inside.any() else -np.inf)]
         if not len(best):
-            return Solution(x, value, *prices)
+            return solution
         inside[best] = True
-        places = np.flatnonzero(inside)
-        found, value, prices = _solve_part(programme, places)
-        x[:] = 0
-        x[places] = found
+        solution = _solve_part(programme, inside)
 
 
 def _norms(rows: Floats) -> Floats:
@@ -89,12 +97,10 @@ def _norms(rows: Floats) -> Floats:
     return np.where(norms > 0, norms, 1)
 
 
-def _solve_part(
-    programme: Programme, places: NDArray[np.int64]
-) -> tuple[Floats, float, tuple[Floats, Floats]]:
-    """``x`` at the places, ``t``, and the prices of gains and limits."""
-    gains, costs = programme.gains[:, places], programme.costs[:, places]
-    count = len(places)
+def _solve_part(programme: Programme, inside: Mask) -> Solution:
+    """The optimum with no candidate outside."""
+    gains, costs = programme.gains[:, inside], programme.costs[:, inside]
+    count = gains.shape[1]
     rows = csc_array(np.vstack([-gains, costs]))
     last = csc_array(np.concatenate([programme.demands, np.zeros(len(costs))])[:, None])
     result = linprog(
@@ -106,21 +112,36 @@ def _solve_part(
     )
     if result.status:  # nothing chosen fits always, so it is no infeasible one
         raise DeclutchError(f"The linear programme could not be solved: {result.message}")
-    marginals = np.abs(result.ineqlin.marginals)
-    return result.x[:-1], float(result.x[-1]), (marginals[: len(gains)], marginals[len(gains) :])
+    x = np.zeros(len(inside))
+    x[inside] = result.x[:-1]
+    prices = np.abs(result.ineqlin.marginals)
+    return Solution(x, float(result.x[-1]), prices[: len(gains)], prices[len(gains) :])
 
 
-def rounded(programme: Programme, x: Floats) -> Mask:
-    """A whole choice: what is chosen wholly, then what is chosen in part, the largest part first.
+def rounded(programme: Programme, solution: Solution) -> Mask:
+    """A whole choice within all limits, by branch and bound over what is nearly a matter of taste.
 
-    Of those each is taken that fits all limits and does not lower the smallest gain.
+    The candidates whose worth at the optimum's prices is nearest to nothing, those chosen in part
+    among them, are chosen anew; the others stay as they are. Nothing, where no such choice fits.
     """
-    chosen = x > 1 - 1e-6
-    parts = np.flatnonzero((x > 1e-6) & ~chosen)
-    for place in parts[np.argsort(-x[parts], kind="stable")]:
-        more = chosen.copy()
-        more[place] = True
-        fits = (programme.costs @ more <= programme.limits * (1 + 1e-9)).all()
-        if fits and programme.smallest(more) >= programme.smallest(chosen):
-            chosen = more
+    free = np.zeros(len(solution.x), dtype=bool)
+    worth = solution.worth(programme)
+    worth[~programme.useful] = np.inf
+    free[np.argsort(np.abs(worth), kind="stable")[:_LEFT_OPEN]] = True
+    free |= (solution.x > _WHOLE) & (solution.x < 1 - _WHOLE)
+    chosen = (solution.x > 0.5) & ~free
+    count = int(free.sum())
+    rows = np.vstack([-programme.gains[:, free], programme.costs[:, free]])
+    last = np.r_[programme.demands, np.zeros(len(programme.costs))]
+    taken = np.r_[programme.gains @ chosen, programme.limits - programme.costs @ chosen]
+    result = milp(
+        np.r_[np.zeros(count), -1.0],
+        constraints=LinearConstraint(np.c_[rows, last], ub=taken),
+        integrality=np.r_[np.ones(count), 0.0],
+        bounds=Bounds(np.zeros(count + 1), np.r_[np.ones(count), np.inf]),
+        options={"mip_rel_gap": _GAP, "node_limit": _NODES},
+    )
+    if result.x is None:
+        return np.zeros_like(chosen)
+    chosen[free] = result.x[:-1] > 0.5
     return chosen

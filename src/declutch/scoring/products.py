@@ -67,11 +67,14 @@ def add_products_at(
         at: ``[n]`` flat positions in the ``[out, in]`` view.
     """
     signs = torch.tensor(coefficients, dtype=torch.float32, device=total.device)
+    # Transposed, a neuron's tokens lie in a row: so they are gathered several times as fast.
+    inputs = x.float().permute(2, 0, 1).contiguous()
+    outputs = delta.float().permute(2, 0, 1).contiguous()
     size = max(1, (_GPU_TILE if total.is_cuda else _CPU_PART) // (x.shape[0] * x.shape[1]))
     for part, places in zip(total.split(size), at.split(size), strict=True):
         rows, columns = places // x.shape[2], places % x.shape[2]
-        products = (delta[..., rows].float() * x[..., columns].float()).sum(dim=1)
-        part.add_(signs @ (products.abs() if absolute else products))
+        products = outputs.index_select(0, rows).mul_(inputs.index_select(0, columns)).sum(dim=2)
+        part.add_((products.abs() if absolute else products) @ signs)
 
 
 def _add_tiles(

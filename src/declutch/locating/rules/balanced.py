@@ -63,20 +63,21 @@ def balanced(
             f"What the rule coupled takes at this ratio costs {request.exclude[0]} nothing, so "
             "that a --budget has no unit. Give a larger --ratio."
         )
-    limits = paper * (1.0 if budget is None else budget)
+    costs[1:] /= paper[1:, None]
+    limits = np.full(len(costs), 1.0 if budget is None else budget)
     limits[0] = paper[0] if weights is None else weights
     programme = Programme(
         scores / np.where(spreads > 0, spreads, 1)[:, None], np.array(demands), costs, limits
     )
     solution = solve(programme)
-    chosen = rounded(programme, solution.x)
+    chosen = rounded(programme, solution)
     if not chosen.any() or programme.smallest(chosen) <= 0:
         raise SettingsError(
             f"No choice out of {len(table):,} candidates raises every one of "
             f"{', '.join(request.couple)} within these limits. Give more --weights, a larger "
             "--budget or a smaller --harmless-weight, or score with a larger --shortlist."
         )
-    facts = _facts(request, programme, solution, chosen, paper, spreads)
+    facts = _facts(request, programme, solution, chosen, spreads)
     return Choice(table.selection(chosen), facts, tuple(_words(facts)))
 
 
@@ -107,7 +108,6 @@ def _facts(
     programme: Programme,
     solution: Solution,
     chosen: Mask,
-    paper: Floats,
     spreads: Floats,
 ) -> dict[str, Any]:
     gained = programme.gains @ chosen
@@ -131,8 +131,8 @@ def _facts(
         "weights": {"used": int(used[0]), "limit": int(programme.limits[0]), "worth": worth[0]},
         "budget": {
             name: {
-                "used": float(used[place] / paper[place]),
-                "limit": float(programme.limits[place] / paper[place]),
+                "used": float(used[place]),
+                "limit": float(programme.limits[place]),
                 "worth": worth[place],
             }
             for place, name in enumerate(request.exclude, start=1)
@@ -143,7 +143,7 @@ def _facts(
 def _words(facts: Mapping[str, Any]) -> list[str]:
     """What was gained and what it cost, in sentences."""
     lines = [
-        f"Every coupled dimension gains at least {facts['smallest_gain']:.3g} spreads, chosen out "
+        f"Every coupled dimension gains at least {facts['smallest_gain']:,.4g} spreads, chosen out "
         f"of {facts['candidates']:,} candidates (rounding cost {facts['rounding_loss']:.1%})"
     ]
     for name, one in facts["gains"].items():
@@ -153,14 +153,14 @@ def _words(facts: Mapping[str, Any]) -> list[str]:
             else "it holds nothing back"
         )
         lines.append(
-            f"{name}: {one['spreads']:+.3g} spreads (margin {one['margin']:+.3g} nats a token, to "
+            f"{name}: {one['spreads']:+,.4g} spreads (margin {one['margin']:+.3g} nats a token, to "
             f"first order); {price}"
         )
     limits = {"weights": facts["weights"]}
     limits |= {f"budget of {name}": one for name, one in facts["budget"].items()}
     for name, one in limits.items():
         lines.append(
-            f"{name}: {one['used']:.3g} of {one['limit']:.3g} used; 1 % more would raise the "
+            f"{name}: {one['used']:,.4g} of {one['limit']:,.4g} used; 1 % more would raise the "
             f"smallest gain by {one['worth']:.2f} %"
         )
     return lines
