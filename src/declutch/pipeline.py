@@ -30,6 +30,7 @@ from declutch.patching import Patch
 from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
+from declutch.scoring.again import score_again
 from declutch.scoring.score import score
 from declutch.settings import PARTS, RunSettings, StabilitySettings
 from declutch.stability import FILE_NAME as STABILITY_FILE
@@ -228,7 +229,15 @@ class _Run:
     def tune(self, loaded: LoadedModel) -> Tuned:
         """Search for an edit, and prove it; the patch of the winner is kept."""
         scores = self.score(loaded)
-        found = Tuning(self.settings, self.asked.plan, loaded, scores, self.out).all_stages()
+
+        def again(patch: Patch, folder: Path) -> Scores:
+            return score_again(
+                loaded.model, loaded.tokenizer, self.asked.data, scores, patch,
+                self.settings.score, out=folder, memory_limit=self.memory_limit,
+            )  # fmt: skip
+
+        tuning = Tuning(self.settings, self.asked.plan, loaded, scores, self.out, again)
+        found = tuning.all_stages()
         if found.patch is not None:
             found.patch.save(self.out / PATCH.name, overwrite=True)
         return found

@@ -274,6 +274,11 @@ class TuneSettings(Settings):
     """Most tokens of those replies."""
     quick_items: Annotated[Count, TUNING] = 12
     """Pairs, passages and prompts of each set that every candidate is tried on."""
+    rounds: Annotated[Count, TUNING] = 1
+    """Searches in a row: before each but the first, the best edit that costs its part of what
+    perplexity may become is applied, and what is left is scored again at the candidates alone."""
+    processes: Annotated[Count, TUNING] = 1
+    """How many processes try candidates."""
 
 
 PARTS: Mapping[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from declutch.comparing.comparison import Comparison
+from declutch.comparing.pooling import pooled
 from declutch.comparing.verdict import verdict
 from declutch.data.names import CONTROL
 from declutch.errors import ShortlistTooShort
@@ -59,7 +60,8 @@ def at_random(patch: Patch, scores: Scores, seed: int) -> Patch:
 def proven(proof: Proof, couple: Sequence[str]) -> Iterator[Proven]:
     """What the proof says of each edit."""
     for name, (patch, comparison) in proof.items():
-        rows = [row for row in comparison.outcomes if row.metric.dimension in couple]
+        sets = [row for row in comparison.outcomes if row.metric.dimension in couple]
+        rows = pooled(sets)
         others = [row for row in comparison.rows if row.measure.role == "side effect"]
         ways = [row for row in comparison.rows if row.before.group == "flow"]
         yield Proven(
@@ -73,6 +75,6 @@ def proven(proof: Proof, couple: Sequence[str]) -> Iterator[Proven]:
                     "difference": row.difference, "low": row.low, "high": row.high,
                     "reading": row.reading,
                 }
-                for row in [*rows, *ways, *others]
+                for row in [*rows, *(row for row in sets if row not in rows), *ways, *others]
             },
         )  # fmt: skip
