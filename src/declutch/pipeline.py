@@ -218,11 +218,18 @@ class _Run:
         """The same with the edit that a search finds, evaluated on the prompts that prove it.
 
         Raises:
-            SettingsError: the search finds none.
+            SettingsError: the search finds none that helps.
         """
         found = self.tune(loaded)
         if found.patch is None:
             raise SettingsError(f"--rule auto: {found.record.sentence}")
+        if not found.record.helps:
+            page = self.report().html
+            raise SettingsError(
+                f"--rule auto writes no checkpoint, since no edit was proven to help. "
+                f"{found.record.sentence} {page} shows what was tried; «declutch apply» takes "
+                f"{self.out / PATCH.name} all the same."
+            )
         self.apply(loaded, found.patch)
         return self.report()
 

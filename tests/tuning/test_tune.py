@@ -75,7 +75,7 @@ def test_proof_prompts_are_seen_by_nobody_before(found: tuple[Tuned, Path]) -> N
     tuning = {row.prompt for f in (out / "tuning").iterdir() for row in read_replies(f)}
     proof = {
         row.prompt
-        for f in [out / "before", out / "after", *(out / "proof").glob("*")]
+        for f in [out / "before", out / "after", *(out / "proof").glob("*/")]
         if f.exists()
         for row in read_replies(f)
     }
@@ -91,9 +91,21 @@ def test_the_same_again_gives_the_same(found: tuple[Tuned, Path], model: str) ->
 
 def test_killed_and_gone_on_with(found: tuple[Tuned, Path], model: str, tmp_path: Path) -> None:
     """Five trials and then the rest: the front is that of fourteen at once."""
-    run(model, tmp_path / "out", trials=5)
+    first = run(model, tmp_path / "out", trials=5)
     again = run(model, tmp_path / "out")
     assert again.record.front == found[0].record.front
+    assert again.record.proven == found[0].record.proven
+    assert first.record.looks == 1
+    same = first.patch == again.patch
+    assert again.record.looks == (1 if same else 2)
+    assert ("winner number 2" in again.record.sentence) == (not same)
+
+
+def test_a_search_made_otherwise_is_not_gone_on_with(found: tuple[Tuned, Path], model: str) -> None:
+    with pytest.raises(SettingsError, match="--max-perplexity was 1.5 and is now 1.2"):
+        run(model, found[1], max_perplexity=1.2)
+    with pytest.raises(SettingsError, match="what candidates are tried on was"):
+        run(model, found[1], quick_items=5)
 
 
 def test_wrong_options_show_at_once(model: str, tmp_path: Path) -> None:

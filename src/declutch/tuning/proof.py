@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from declutch.comparing.comparison import Comparison
 from declutch.comparing.pooling import pooled
@@ -17,30 +17,37 @@ from declutch.tuning.record import WINNER, Proven
 
 _ROLES: Mapping[str, str] = {
     WINNER: "what the search found",
-    "paper": "the paper's rule at its best ratio on the tuning prompts",
+    "paper": "the paper's rule at its best on the tuning prompts",
+    "balanced": "the balanced rule at its best on the tuning prompts",
     "random": "as many weights as the winner, in the same matrices, at random",
     "null": "the winner's weights, left as they are: shows no difference",
 }
 
+NAMES: Mapping[str, str] = {"coupled": "paper", "balanced": "balanced"}
 # By name, the patch and its comparison with the original; the winner first.
 Proof = Mapping[str, tuple[Patch, Comparison]]
 
 
-def controls(winner: Patch, paper: Patch | None, scores: Scores, seed: int) -> dict[str, Patch]:
+def controls(
+    winner: Patch, best: Mapping[str, Patch], scores: Scores, seed: int, kinds: Container[str]
+) -> dict[str, Patch]:
     """The patches to be proven, the winner first; without a random one where scores are too short.
 
     Args:
-        paper: the paper's rule at its best, where that is another edit than the winner.
+        best: by rule, its best edit on the tuning prompts.
         seed: of the random control.
+        kinds: of controls that are asked for.
     """
     edits = {WINNER: winner}
-    if paper is not None:
-        edits["paper"] = paper
-    try:
-        edits["random"] = at_random(winner, scores, seed)
-    except ShortlistTooShort as error:
-        log.warning("Without the random control: %s", error)
-    edits["null"] = winner.scaled(1.0)
+    if "rules" in kinds:
+        edits |= {NAMES[rule]: patch for rule, patch in best.items() if rule != winner.info.rule}
+    if "random" in kinds:
+        try:
+            edits["random"] = at_random(winner, scores, seed)
+        except ShortlistTooShort as error:
+            log.warning("Without the random control: %s", error)
+    if "null" in kinds:
+        edits["null"] = winner.scaled(1.0)
     return edits
 
 
@@ -67,6 +74,7 @@ def proven(proof: Proof, couple: Sequence[str]) -> Iterator[Proven]:
         yield Proven(
             name=name,
             role=_ROLES[name],
+            rule=patch.info.rule,
             weights=len(patch),
             verdict=verdict(rows, couple, others),
             metrics={

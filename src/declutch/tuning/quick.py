@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from declutch.data.encoding import EncodedExample, Encoder
+from declutch.data.encoding import EncodedExample, Encoder, tokens_sha256
 from declutch.data.example import Example
 from declutch.measures.margin import both_responses
 from declutch.models.forward import collate, evaluation_mode, input_device, logits_at
@@ -36,7 +36,7 @@ SORTS: tuple[Sort, ...] = ("harmful", "harmless")
 _OPENING_TOKENS, _OPENINGS = 4, 3
 _FIRST_TOKENS = 4
 _PASSAGE_TOKENS = 128
-_MAX_TOKENS = 4096
+_MAX_TOKENS = 1024  # of a batch: more leave the caches of a processor
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class QuickSet:
         ]
         everything = [each for part in (*self._parts.values(), self._first) for each in part]
         self.tokens = sum(map(len, everything))  # that are read for a candidate
+        self.sha256 = tokens_sha256(everything)
         self._alone = must_be_alone(model, [each.input_ids for each in everything])
         self._half = _fast_in_half(model)
 

@@ -10,6 +10,7 @@ there are.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
 import warnings
@@ -26,6 +27,7 @@ from declutch.extras import require
 from declutch.files import sha256_json
 from declutch.patching import Patch
 from declutch.progress import announce, progress_bar
+from declutch.records import differences
 from declutch.tuning.record import Change
 from declutch.tuning.space import Candidate, Space
 
@@ -90,9 +92,11 @@ class Search:
         locate: a candidate's patch.
         measure: its changes, with the patch applied: first those of general text, then all.
         spreads: by coupled dimension, the standard deviation of the original's margins.
+        items: a hash of what candidates are tried on.
 
     Raises:
         MissingExtra: Optuna is not installed.
+        SettingsError: the store holds a search that was made otherwise.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Search:
         spreads: Mapping[str, float],
         limits: Limits,
         seed: int,
+        items: str = "",
     ) -> None:
         self._optuna = require("optuna", extra="tune", why="a search")
         self._optuna.logging.set_verbosity(self._optuna.logging.ERROR)
@@ -116,6 +121,23 @@ class Search:
             directions=_DIRECTIONS, storage=f"sqlite:///{store}", study_name=f"round-{space.round}",
             load_if_exists=True,
         )  # fmt: skip
+        self._check_made(store, items)
+
+    def _check_made(self, store: Path, items: str) -> None:
+        """See that a search that is gone on with draws and judges candidates as this one does."""
+        made = {
+            "--seed": self.seed,
+            "--max-perplexity": self.limits.perplexity,
+            "what is searched": json.loads(json.dumps(asdict(self.space))),
+            "what candidates are tried on": items,
+        }
+        known = self.study.user_attrs.setdefault("made", made)
+        if changed := list(differences(known, made)):
+            raise SettingsError(
+                f"{store} holds a search that was made otherwise: {'; '.join(changed)}. Give the "
+                "same settings to go on with it, or another -o."
+            )
+        self.study.set_user_attr("made", made)
 
     @property
     def pruned(self) -> int:

@@ -16,10 +16,12 @@ from declutch.tuning.record import Generated
 from declutch.tuning.search import Tried
 
 GAIN = "gain"
-# What a rise of each is held to be worth before anything is known of this model.
+# What a rise of each is held to be worth before anything is known of this model. On the models of
+# docs/tune.md answering harmless prompts more readily came with less awareness, so that nothing is
+# expected of it: limits and guards see to what harmless prompts may lose.
 PRIOR: Mapping[str, float] = {
-    GAIN: 1.0, "margin/harmless": 0.25, "nll": -0.5, "kl": -0.25,
-    "opening/harmful": 0.25, "opening/harmless": -0.75,
+    GAIN: 1.0, "opening/harmful": 0.5, "nll": -0.25, "opening/harmless": -0.25,
+    "margin/harmless": 0.0, "kl": 0.0,
 }  # fmt: skip
 # The prior counts like so many survivors.
 _PRIOR_COUNT = 4
@@ -41,7 +43,7 @@ def generate(
     """
     allowed = [one for one in tried if one.feasible]
     worth: dict[str, float] = dict(PRIOR)
-    chosen = _best_of_rules(allowed, worth, math.ceil(count / 2))
+    chosen = _first(allowed, worth, math.ceil(count / 2))
     found = [(one, replies(one)) for one in chosen]
     correlations = _correlations(found)
     n = len(found)
@@ -57,12 +59,20 @@ def generate(
     return [one for _, one in found], predictors
 
 
-def _best_of_rules(allowed: Sequence[Tried], worth: Mapping[str, float], count: int) -> list[Tried]:
-    """The best of each rule first, so that the paper's own has its chance; then the best."""
+def _first(allowed: Sequence[Tried], worth: Mapping[str, float], count: int) -> list[Tried]:
+    """The best of each rule, so that the paper's own has its chance; then the best by each measure.
+
+    Edits that differ tell what a measure is worth; the best few by one ranking are often alike.
+    """
     order = ranked(allowed, allowed, worth)
     rules = dict.fromkeys(one.candidate.settings.rule for one in order)
     first = [next(one for one in order if one.candidate.settings.rule == rule) for rule in rules]
-    return [*first, *(one for one in order if one not in first)][: max(count, len(first))]
+    for name, weight in worth.items():
+        rest = [one for one in order if one not in first and _value(one, name) is not None]
+        if rest and weight:
+            first.append(max(rest, key=lambda one: weight * (_value(one, name) or 0.0)))
+    rest = [one for one in order if one not in first]
+    return [*first, *rest][: max(count, len(rules))]
 
 
 def ranked(

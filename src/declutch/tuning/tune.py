@@ -7,6 +7,7 @@ prompts, and the winner with its controls on the proof prompts, which nothing wa
 from __future__ import annotations
 
 import math
+import shutil
 import statistics as numbers
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +27,7 @@ from declutch.errors import SettingsError
 from declutch.evaluating.compare import Side, compare
 from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, decoding_from
-from declutch.files import write_json
+from declutch.files import read_json, write_json
 from declutch.patching import Patch
 from declutch.progress import log
 from declutch.settings import LocateSettings, RunSettings, ScoreSettings, TuneSettings
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 ORIGIN = "origin"
 _UNIT_WEIGHTS = 100
+_LOOKS = "winners.json"
 DEFAULT_GUARDS = ("over_refusal<=baseline", "empty<=baseline", "repeated<=baseline")
 
 
@@ -114,12 +116,8 @@ class Tuning:
         tried = [one for search in searches for one in search.tried()]
         log.info("Of %d candidates the most promising reply", len(tried))
         generated, predictors = generate(tried, self.tune.survivors, self._generated)
-        winner = max(
-            (one for one in generated if one.gain > 0 and not one.broken),
-            key=lambda one: one.gain,
-            default=None,
-        )
-        proof = self._prove(winner, generated) if winner else {}
+        winner = _best(generated)
+        proof, looks = self._prove(winner, generated) if winner else ({}, 0)
         record = TuneRecord(
             model=self.loaded.info.id,
             couple=tuple(self.couple),
@@ -136,6 +134,7 @@ class Tuning:
             generated=tuple(generated),
             winner=winner,
             proven=tuple(proven(proof, self.couple)),
+            looks=looks,
         )
         write_json(self.out / TUNE_FILE, record.model_dump(mode="json"))
         return Tuned(record, self._patch(_candidate(winner)) if winner else None, proof)
@@ -226,6 +225,7 @@ class Tuning:
                 self.tune.max_perplexity,
             ),
             self.settings.score.seed,
+            quick.sha256,
         )
 
     def _space(self, number: int) -> Space:
@@ -295,15 +295,19 @@ class Tuning:
 
     # --- proof ----------------------------------------------------------------------------
 
-    def _prove(self, winner: Generated, generated: Sequence[Generated]) -> Proof:
-        paper = [one for one in generated if one.edit.options["rule"] == "coupled"]
-        best = max(paper, key=lambda one: one.gain, default=winner)
+    def _prove(self, winner: Generated, generated: Sequence[Generated]) -> tuple[Proof, int]:
+        by_rule: dict[str, list[Generated]] = {}
+        for one in generated:
+            by_rule.setdefault(one.edit.options["rule"], []).append(one)
+        best = {rule: _best(some) for rule, some in by_rule.items()}
         edits = controls(
             self._patch(_candidate(winner)),
-            None if best is winner else self._patch(_candidate(best)),
+            {rule: self._patch(_candidate(one)) for rule, one in best.items() if one},
             self.scores,
             self.settings.score.seed,
+            self.tune.controls,
         )
+        looks = self._looked(edits[WINNER])
         log.info("Proof: the original model")
         before = self.out / BEFORE.name
         self._evaluate(self.split.proof, before, None)
@@ -313,7 +317,17 @@ class Tuning:
             folder = self.out / (AFTER.name if name == WINNER else f"proof/{name}")
             self._evaluate(self.split.proof, folder, patch)
             found[name] = (patch, self._compared(before, folder))
-        return found
+        return found, looks
+
+    def _looked(self, winner: Patch) -> int:
+        """How many winners the proof prompts were shown by now; what is left of others goes."""
+        path = self.out / "proof" / _LOOKS
+        seen: list[str] = read_json(path) if path.exists() else []
+        if seen[-1:] != [winner.info.checksum]:
+            for folder in (self.out / AFTER.name, path.parent):
+                shutil.rmtree(folder, ignore_errors=True)
+            write_json(path, [*seen, winner.info.checksum])
+        return len({*seen, winner.info.checksum})
 
 
 def unscored_harmless(settings: ScoreSettings) -> tuple[Example, ...]:
@@ -334,6 +348,11 @@ def gains_of(rows: Sequence[ComparisonRow], couple: Sequence[str]) -> dict[str, 
         if row.metric.dimension in gains:
             gains[row.metric.dimension][row.name.partition("/")[2]] = row.difference or 0.0
     return {name: by_judge for name, by_judge in gains.items() if by_judge}
+
+
+def _best(some: Sequence[Generated]) -> Generated | None:
+    """That of the largest gain, of those that keep all guards if any does."""
+    return max(some, key=lambda one: (not one.broken, one.gain), default=None)
 
 
 def tried_edit(one: Tried) -> TriedEdit:
