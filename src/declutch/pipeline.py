@@ -238,10 +238,11 @@ class _Run:
         scores = self.score(loaded)
 
         def again(patch: Patch, folder: Path) -> Scores:
-            return score_again(
-                loaded.model, loaded.tokenizer, self.asked.data, scores, patch,
-                self.settings.score, out=folder, memory_limit=self.memory_limit,
-            )  # fmt: skip
+            with patch.applied(loaded.model, check=False):
+                return score_again(
+                    loaded.model, loaded.tokenizer, self.asked.data, scores,
+                    self.settings.score, out=folder, memory_limit=self.memory_limit,
+                )  # fmt: skip
 
         tuning = Tuning(self.settings, self.asked.plan, loaded, scores, self.out, again)
         found = tuning.all_stages()

@@ -102,7 +102,7 @@ def test_killed_and_gone_on_with(found: tuple[Tuned, Path], model: str, tmp_path
 
 
 def test_a_search_made_otherwise_is_not_gone_on_with(found: tuple[Tuned, Path], model: str) -> None:
-    with pytest.raises(SettingsError, match="--max-perplexity was 1.5 and is now 1.2"):
+    with pytest.raises(SettingsError, match=r"--max-perplexity was 1\.5 and is now 1\.2"):
         run(model, found[1], max_perplexity=1.2)
     with pytest.raises(SettingsError, match="what candidates are tried on was"):
         run(model, found[1], quick_items=5)

@@ -1,4 +1,4 @@
-"""Score again what is left once a patch is applied, at the candidates alone."""
+"""Score a model that was edited since, at the candidates of its earlier scores alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from declutch.models.forward import evaluation_mode
-from declutch.patching import Patch
 from declutch.scoring.dimension import score_dimension
 from declutch.scoring.distributed import session
 from declutch.scoring.partial import Partial
@@ -25,17 +24,17 @@ def score_again(
     tokenizer: PreTrainedTokenizerBase,
     data: Mapping[str, DataLike],
     scores: Scores,
-    patch: Patch,
     settings: ScoreSettings,
     *,
     out: Path,
     memory_limit: int | None = None,
 ) -> Scores:
-    """What every dimension scores at the candidates of earlier scores, with a patch applied.
+    """What every dimension scores now at the candidates of earlier scores.
 
     Shortlists stay those of the model as it was: a rule that reads them alone sees nothing new.
 
     Args:
+        model: with a patch applied.
         data, settings: those of the earlier scores.
         scores: with candidates.
         out: a folder; finished ones found there are not computed again.
@@ -47,7 +46,7 @@ def score_again(
         return Scores.load(out)
     at = {name: one.indices for name, one in scores.candidates.items()}
     found = replace(scores, candidates={name: Candidates(where) for name, where in at.items()})
-    with session() as team, patch.applied(model, check=False), evaluation_mode(model):
+    with session() as team, evaluation_mode(model):
         prepared = prepare(model, tokenizer, data, settings)
         plan = team.on_main(lambda: prepared.plan(model, memory_limit, None, team.local_size))
         for key in prepared.kinds:
