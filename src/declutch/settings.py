@@ -365,8 +365,7 @@ def demo_settings() -> RunSettings:
         judging=JudgingSettings(max_new_tokens=40, batch_size=50),
         tune=TuneSettings(
             trials=16,
-            survivors=4,
-            tuning_share=0.4,
+            survivors=3,
             tuning_limit=20,
             processes=2,
             controls=("rules", "random"),

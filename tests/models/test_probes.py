@@ -204,3 +204,10 @@ def test_few_tokens_are_enough(lengths: tuple[int, ...]) -> None:
 def test_a_sequence_of_one_token_only_shows_what_sees_ahead(token: int) -> None:
     assert probe(build_odd("bert"), [(token,) * 20]).sees_ahead
     assert not probe(build_model("llama"), [(token,) * 20]).sees_ahead
+
+
+def test_rounding_is_that_of_what_is_computed_in(tiny_llama: PreTrainedModel) -> None:
+    before = tolerance(tiny_llama)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert tolerance(tiny_llama) > 100 * before
+    assert tolerance(tiny_llama) == before

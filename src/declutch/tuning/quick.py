@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from declutch.data.example import Example
 from declutch.measures.margin import both_responses
 from declutch.models.forward import collate, evaluation_mode, input_device, logits_at
 from declutch.models.forward import response_logprobs as logprobs
+from declutch.models.half import half_where_fast
 from declutch.models.probes import must_be_alone
 from declutch.progress import quiet
 from declutch.replies.store import ReplyRow
@@ -72,8 +72,7 @@ class QuickSet:
 
     Args:
         judge: of manner; its verdicts tell which of the original's replies are refusals.
-        model: the original. It tells whether examples must be read one at a time, and whether both
-            sides are read in bfloat16.
+        model: the original. It tells whether examples must be read one at a time.
 
     Raises:
         DataError: a pair can't be encoded.
@@ -104,7 +103,6 @@ class QuickSet:
         self.tokens = sum(map(len, everything))  # that are read for a candidate
         self.sha256 = tokens_sha256(everything)
         self._alone = must_be_alone(model, [each.input_ids for each in everything])
-        self._half = _fast_in_half(model)
 
     def read(self, model: Any) -> Readings:
         """All measures, item by item."""
@@ -117,19 +115,10 @@ class QuickSet:
         rest = [name for name in self._parts if name != "nll"]
         yield Readings(self._values(model, rest), self._first_tokens(model))
 
-    def _context(self, model: Any) -> ExitStack:
-        """How the set is read: without gradients, and in bfloat16 where that is fast."""
-        stack = ExitStack()
-        stack.enter_context(torch.no_grad())
-        device = input_device(model).type
-        stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=self._half))
-        stack.enter_context(quiet())
-        return stack
-
     def _values(self, model: Any, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         parts = {name: self._parts[name] for name in names}
         flat = [each for part in parts.values() for each in part]
-        with self._context(model):
+        with torch.no_grad(), half_where_fast(model), quiet():
             values = iter(logprobs(model, flat, _MAX_TOKENS, alone=self._alone))
             read = {n: [float(next(values).double().sum()) for _ in p] for n, p in parts.items()}
         found = {}
@@ -152,7 +141,7 @@ class QuickSet:
         rows = []
         for start in range(0, len(self._first), size):
             batch = collate(self._first[start : start + size], input_device(model))
-            with self._context(model), evaluation_mode(model):
+            with torch.no_grad(), half_where_fast(model), evaluation_mode(model):
                 logits = logits_at(model, batch.input_ids, batch.rows, batch.columns)
             rows.append(torch.log_softmax(logits.float(), -1).cpu())
         return torch.cat(rows)
@@ -199,12 +188,3 @@ def _change(values: NDArray[np.float64]) -> Change:
         return Change(0.0, 0.0)
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.inf
     return Change(float(values.mean()), spread / math.sqrt(len(values)))
-
-
-def _fast_in_half(model: Any) -> bool:
-    """Whether float32 weights are read much faster in bfloat16 on this machine."""
-    if next(model.parameters()).dtype != torch.float32:
-        return False
-    if input_device(model).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())

@@ -28,6 +28,7 @@ from declutch.evaluating.compare import Side, compare
 from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, decoding_from
 from declutch.files import read_json, write_json
+from declutch.models.half import half_where_fast
 from declutch.patching import Patch
 from declutch.progress import log
 from declutch.settings import LocateSettings, RunSettings, ScoreSettings, TuneSettings
@@ -255,7 +256,9 @@ class Tuning:
         suite = self.split.tuning.prompts_alone().limited(self.tune.tuning_limit)
         folder = self.out / "tuning" / name
         tokens = self.tune.tuning_tokens
-        self._evaluate(suite, folder, patch, max_new_tokens=tokens, capability=(), dependence=None)
+        asked: dict[str, Any] = {"max_new_tokens": tokens, "capability": (), "dependence": None}
+        with half_where_fast(self.loaded.model):
+            self._evaluate(suite, folder, patch, **asked)
         return folder
 
     def _evaluate(self, suite: Suite, folder: Path, patch: Patch | None, **options: Any) -> None:
