@@ -19,6 +19,8 @@ def test_nothing_is_on_both_sides_and_nothing_is_lost() -> None:
     split = split_suite(suite, 0.5)
     assert prompts(split.tuning).isdisjoint(prompts(split.proof))
     assert prompts(split.tuning) | prompts(split.proof) == prompts(suite)
+    for pairs in split.tuning.pairs.values():
+        assert {pair.prompt for pair in pairs}.isdisjoint(prompts(split.proof))
     for name, (tuning, proof) in split.counts().items():
         assert abs(tuning - proof) <= 1, name
     assert {*split.tuning.passages}.isdisjoint(split.proof.passages)

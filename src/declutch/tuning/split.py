@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from declutch.comparing.enough import LEAST
 from declutch.errors import DataError
 from declutch.items import content_hash
-from declutch.suites.base import Suite, pair_content
+from declutch.suites.base import Suite
 
 T = TypeVar("T")
 _Sides = tuple[list[T], list[T]]
@@ -35,8 +35,8 @@ class Split(NamedTuple):
 def split_suite(suite: Suite, share: float, seed: int = 0) -> Split:
     """Share out the items of every set, by a hash of what they say.
 
-    The order of a file does not matter, and the same text falls on the same side wherever it stands
-    in a suite.
+    The order of a file does not matter, and the same prompt falls on the same side wherever it
+    stands in a suite, also as that of a pair.
 
     Args:
         share: of the items that go to tuning.
@@ -70,7 +70,7 @@ def split_suite(suite: Suite, share: float, seed: int = 0) -> Split:
         for each in suite.prompt_sets
     ]
     pairs = {
-        dimension: sides(all_pairs, pair_content, f"The pairs of {dimension}")
+        dimension: sides(all_pairs, lambda pair: pair.prompt, f"The pairs of {dimension}")
         for dimension, all_pairs in suite.pairs.items()
     }
     passages = sides(suite.passages, lambda passage: passage.text, "The passages")
