@@ -272,7 +272,7 @@ class TuneSettings(Settings):
     """Tuning prompts of each set that survivors reply to."""
     tuning_tokens: Annotated[Count, TUNING] = 40
     """Most tokens of those replies."""
-    quick_items: Annotated[Count, TUNING] = 12
+    quick_items: Annotated[Count, TUNING] = 8
     """Pairs, passages and prompts of each set that every candidate is tried on."""
     controls: Annotated[tuple[Literal["rules", "random", "null"], ...], TUNING] = (
         "rules",
