@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from benchmarks.planted import Planted, awareness, found, plant, run, silent
+from benchmarks.planted import HIGH, Planted, awareness, found, plant, run, silent
 from benchmarks.planted_data import DIMENSIONS, Words, shuffled, words
 
 from declutch.data.encoding import Encoder
@@ -86,8 +86,11 @@ def test_what_counts_as_found() -> None:
 
 @pytest.mark.slow
 def test_tune_finds_what_is_planted_and_nothing_where_labels_are_shuffled() -> None:
-    """20 of 20, and at least 19 of 20."""
+    """What docs/tune.md tells: all are found, two of them with more than was planted."""
     rows = [row for seed in range(SEEDS) for row in run(seed)]
     right = Counter(row["judge"] for row in rows if row["right"])
-    assert right["word"] == SEEDS
+    by_word = [row for row in rows if row["judge"] == "word"]
+    assert all(row["word"] == "helps all" for row in by_word)
+    assert all(min(row["planted_alone"].values()) >= HIGH for row in by_word)
+    assert right["word"] >= SEEDS - 2
     assert right["shuffled"] >= SEEDS - 1

@@ -84,7 +84,11 @@ def _replies(comparison: Comparison, record: TuneRecord) -> Iterator[RenderableT
     judge = exchanges.first_judge(comparison.replies)
     if judge is None:
         return
-    dimensions = {(one.suite, one.set): one.dimension for one in comparison.after.sets}
+    dimensions = {
+        (one.suite, one.set): one.dimension
+        for one in comparison.after.sets
+        if one.kind == "awareness"
+    }
     for name in record.couple:
         own = [p for p in comparison.replies if dimensions.get((p[0].suite, p[0].set)) == name]
         for before, after in (("unaware", "aware"), ("aware", "unaware")):
