@@ -354,7 +354,7 @@ def gains_of(rows: Sequence[ComparisonRow], couple: Sequence[str]) -> dict[str, 
 
 
 def _best(some: Sequence[Generated]) -> Generated | None:
-    """That of the largest gain, of those that keep all guards if any does; the smaller of equals."""
+    """Of those that keep all guards, if any does, that of the largest gain; then the smallest."""
     return max(some, key=lambda one: (not one.broken, one.gain, -one.edit.weights), default=None)
 
 
