@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from declutch.data.dimension import DataLike, DimensionData, load_dimension
 from declutch.data.encoding import (
     EncodedDimension,
     EncodedExample,
@@ -20,17 +21,13 @@ from declutch.data.encoding import (
     encode_all,
     tokens_sha256,
 )
-from declutch.data.example import Example
-from declutch.data.held import Rows, are_examples, checked_examples
-from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
 from declutch.data.names import CONTROL, check_data_by_name, dimension_of
-from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.locks import locked
 from declutch.models.forward import evaluation_mode
 from declutch.models.identity import ModelInfo, describe
 from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
-from declutch.models.positions import position_table
+from declutch.models.positions import refuse_too_long
 from declutch.models.probes import must_be_alone
 from declutch.progress import log
 from declutch.ranges import Seconds, checked
@@ -52,8 +49,6 @@ from declutch.scoring.shortlists import (
 )
 from declutch.settings import ScoreSettings, with_options
 from declutch.versions import versions
-
-DataLike = LoadedData | Source | str | Path | Sequence[Example] | Rows
 
 
 def score(
@@ -129,12 +124,13 @@ def _score(
     }
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
-    loaded = {name: _load(name, value, settings) for name, value in data.items()}
+    loaded = {name: load_dimension(name, value, settings) for name, value in data.items()}
     encoded = {
         key: _encode(encoder, loaded[dimension_of(key)], key, kind, settings)
         for key, kind in kinds.items()
     }
-    _check_positions(model, encoded)
+    for name, one in encoded.items():
+        refuse_too_long(model, one.examples, name)
     # Which dimensions are contrasted is a fact of each of them, not of all.
     shared = {k: v for k, v in asdict(settings).items() if k not in ("contrast", "no_harmless")}
     info = ScoresInfo(
@@ -218,19 +214,7 @@ def _score(
     return scores
 
 
-def _check_positions(model: nn.Module, encoded: Mapping[str, _Encoded]) -> None:
-    """Refuse examples that are longer than the model's table of positions."""
-    positions = position_table(model)
-    for name, one in encoded.items():
-        longest = max(map(len, one.examples), default=0)
-        if positions is not None and longest > positions:
-            raise SettingsError(
-                f"An example of {name} has {longest} tokens, and the model has {positions} "
-                f"positions. Give --max-length {positions} (responses are cut, never prompts)."
-            )
-
-
-def _agree(team: Team, info: ScoresInfo, loaded: Mapping[str, _Loaded]) -> None:
+def _agree(team: Team, info: ScoresInfo, loaded: Mapping[str, DimensionData]) -> None:
     """All processes must have the same model, settings and data."""
     mine = {
         "model": info.model.fingerprint,
@@ -243,30 +227,6 @@ def _agree(team: Team, info: ScoresInfo, loaded: Mapping[str, _Loaded]) -> None:
                 f"Processes {team.rank} and {rank} were not given the same: {'; '.join(changed)}. "
                 "Start them all with the same command and files."
             )
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """The examples of a dimension and what is recorded of them."""
-
-    examples: Sequence[Example]
-    source: str
-    sha256: str
-    report: LoadReport | None = None
-
-
-def _load(name: str, value: DataLike, settings: ScoreSettings) -> _Loaded:
-    if are_examples(value):
-        checked_examples(value, f"The data of «{name}»")
-        return _Loaded(value, "memory", examples_sha256(value))
-    if not isinstance(value, LoadedData):
-        value = load_examples(
-            value,
-            num_samples=settings.num_samples,
-            seed=settings.seed,
-            allow_fewer=settings.allow_fewer,
-        )
-    return _Loaded(value.examples, str(value.source), value.sha256, value.report)
 
 
 @dataclass(frozen=True)
@@ -283,7 +243,7 @@ class _Encoded:
 
 
 def _encode(
-    encoder: Encoder, loaded: _Loaded, key: str, kind: str, settings: ScoreSettings
+    encoder: Encoder, loaded: DimensionData, key: str, kind: str, settings: ScoreSettings
 ) -> _Encoded:
     name, fewer = dimension_of(key), settings.allow_fewer
     if kind == "contrast":
@@ -305,7 +265,7 @@ def _controls(
     return {matrix.name: control(matrix) for matrix in coverage.matrices}
 
 
-def _facts(loaded: _Loaded, encoded: _Encoded, statistic: str) -> DimensionInfo:
+def _facts(loaded: DimensionData, encoded: _Encoded, statistic: str) -> DimensionInfo:
     """All that is known of a dimension before it is scored."""
     lost = encoded.dimension.too_long
     return DimensionInfo(
