@@ -42,6 +42,7 @@ PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
 Scope = Literal["matrix", "layer", "model"]
 Pairing = Literal["order", "length", "seeded"]
 Mode = Literal["lenient", "strict"]
+Control = Literal["rules", "random", "null"]
 S = TypeVar("S", bound="Settings")
 
 
@@ -274,6 +275,14 @@ class TuneSettings(Settings):
     """Most tokens of those replies."""
     quick_items: Annotated[Count, TUNING] = 12
     """Pairs, passages and prompts of each set that every candidate is tried on."""
+    controls: Annotated[tuple[Control, ...], TUNING] = ("rules", "random", "null")
+    """What the proof shows beside the winner: the best of the other rules, as many weights at
+    random, the winner's weights as they are; repeatable."""
+    rounds: Annotated[Count, TUNING] = 1
+    """Searches in a row: before each but the first, the best edit that costs its part of what
+    perplexity may become is applied, and what is left is scored again at the candidates alone."""
+    processes: Annotated[Count, TUNING] = 1
+    """How many processes try candidates."""
 
 
 @Parameter(name="*")
@@ -290,8 +299,7 @@ class TrainSettings(SampleSettings):
     steps: Annotated[Count | None, TRAINING] = None
     """Optimizer steps, in place of epochs."""
     learning_rate: Annotated[Positive | None, TRAINING] = None
-    """At its highest; it falls to 0 in a line [default: full 1e-5, lora and dora 2e-4, loreft
-    9e-4]."""
+    """At its highest [default: full 1e-5, lora and dora 2e-4, loreft 9e-4]."""
     batch_size: Annotated[Count, TRAINING] = 8
     """Examples at a time, of each process."""
     accumulation: Annotated[Count, TRAINING] = 1
@@ -323,8 +331,7 @@ class TrainSettings(SampleSettings):
     protect_value: Annotated[Literal["keep", "zero"], TRAINING] = "keep"
     """What protected weights are held at."""
     protect_ratio: Annotated[Share | None, TRAINING] = None
-    """Protect what is coupled at this ratio: scored and located first, of --couple and
-    --exclude."""
+    """Protect what is coupled at this ratio, located first of --couple and --exclude."""
 
 
 PARTS: Mapping[str, Any] = {

@@ -16,7 +16,7 @@ DataLike = LoadedData | Source | str | Path | Sequence[Example] | Rows
 
 
 @dataclass(frozen=True)
-class DimensionData:
+class LoadedDimension:
     """The examples of a dimension and what is recorded of them."""
 
     examples: Sequence[Example]
@@ -25,7 +25,7 @@ class DimensionData:
     report: LoadReport | None = None
 
 
-def load_dimension(name: str, value: DataLike, settings: SampleSettings) -> DimensionData:
+def load_dimension(name: str, value: DataLike, settings: SampleSettings) -> LoadedDimension:
     """Read a source and sample it; a list of examples is used as it is.
 
     Raises:
@@ -33,7 +33,7 @@ def load_dimension(name: str, value: DataLike, settings: SampleSettings) -> Dime
     """
     if are_examples(value):
         checked_examples(value, f"The data of «{name}»")
-        return DimensionData(value, "memory", examples_sha256(value))
+        return LoadedDimension(value, "memory", examples_sha256(value))
     if not isinstance(value, LoadedData):
         value = load_examples(
             value,
@@ -41,4 +41,4 @@ def load_dimension(name: str, value: DataLike, settings: SampleSettings) -> Dime
             seed=settings.seed,
             allow_fewer=settings.allow_fewer,
         )
-    return DimensionData(value.examples, str(value.source), value.sha256, value.report)
+    return LoadedDimension(value.examples, str(value.source), value.sha256, value.report)

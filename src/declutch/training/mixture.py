@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
-from declutch.data.dimension import DataLike, DimensionData, load_dimension
+from declutch.data.dimension import DataLike, LoadedDimension, load_dimension
 from declutch.data.held import are_examples
 from declutch.data.names import check_data_by_name
 from declutch.errors import SettingsError
 from declutch.settings import TrainSettings
 
 
-def load_mixture(data: Mapping[str, DataLike], settings: TrainSettings) -> dict[str, DimensionData]:
+def load_mixture(
+    data: Mapping[str, DataLike], settings: TrainSettings
+) -> dict[str, LoadedDimension]:
     """The examples of each dimension.
 
     With shares there are as many in all as without: ``num_samples`` times the dimensions.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from declutch.data.dimension import DataLike, DimensionData
+from declutch.data.dimension import DataLike, LoadedDimension
 from declutch.data.encoding import EncodedDimension, Encoder, encode_all, tokens_sha256
 from declutch.errors import SettingsError
 from declutch.files import expanded
@@ -97,7 +97,7 @@ def _refuse_other(out: Path) -> None:
 
 
 def _encoded(
-    model: LoadedModel, mixture: Mapping[str, DimensionData], settings: TrainSettings
+    model: LoadedModel, mixture: Mapping[str, LoadedDimension], settings: TrainSettings
 ) -> dict[str, EncodedDimension]:
     """The tokens and masks that scoring makes of the same examples."""
     encoder = Encoder(model.tokenizer, settings.prompt_format, settings.max_length)
@@ -111,7 +111,7 @@ def _encoded(
 
 
 def _data(
-    mixture: Mapping[str, DimensionData], encoded: Mapping[str, EncodedDimension]
+    mixture: Mapping[str, LoadedDimension], encoded: Mapping[str, EncodedDimension]
 ) -> dict[str, TrainedData]:
     return {
         name: TrainedData(
