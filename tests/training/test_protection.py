@@ -16,7 +16,7 @@ from declutch.data.loading import load_examples
 from declutch.errors import PatchMismatch, SettingsError
 from declutch.models.loading import LoadedModel, load_model
 from declutch.patching import Patch
-from declutch.settings import TrainSettings
+from declutch.settings import ModelSettings, TrainSettings
 from declutch.training.adapters import with_adapter
 from declutch.training.method import get_training
 from declutch.training.protection import Protection, held
@@ -186,3 +186,17 @@ def test_dropout_of_an_adapter_is_refused(
     patch = make_patch(load_model(model_folder).model)
     with pytest.raises(SettingsError, match="--dropout of an adapter does not go with protected"):
         trained(protect=patch, dropout=0.1)
+
+
+@pytest.mark.parametrize("method", ["full", "dora"])
+def test_narrow_weights_are_held_too(method: str, trained: Train, model_folder: Path) -> None:
+    """In bfloat16, computed in bfloat16."""
+    load = ModelSettings(dtype="bfloat16")
+    before = load_model(model_folder, load).model
+    patch = make_patch(before)
+    found = trained(
+        method=method, load=load, bf16=True, protect=patch, learning_rate=0.05, weight_decay=0.5
+    )
+    assert found.loaded.model.dtype == torch.bfloat16
+    assert same(at_places(found.loaded.model, patch), at_places(before, patch))
+    assert not same_weights(found.loaded.model, before)

@@ -49,6 +49,7 @@ class TrainingRecord(Record):
     Attributes:
         made_from: all that decides the outcome; the same is gone on with, another is refused.
         trainable: numbers that were trained, of ``parameters``.
+        seconds: of the call that finished it.
         files: SHA-256 by name of what was trained, once it is.
     """
 
