@@ -155,7 +155,7 @@ def test_a_search_that_was_killed_at_any_moment(
 
 def test_a_round_goes_on_from_the_best_so_far(model: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    tuned = run(model, out, rounds=2, trials=24)
+    tuned = run(model, out, rounds=2, trials=16)
     base = Patch.load(out / "rounds" / "2" / "patch")
     assert len(base)
     first, again = (Scores.load(folder / "scores") for folder in (out, out / "rounds" / "2"))
