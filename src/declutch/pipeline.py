@@ -30,6 +30,7 @@ from declutch.patching import Patch
 from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
+from declutch.scoring.again import score_again
 from declutch.scoring.score import score
 from declutch.settings import PARTS, RunSettings, StabilitySettings
 from declutch.stability import FILE_NAME as STABILITY_FILE
@@ -217,18 +218,34 @@ class _Run:
         """The same with the edit that a search finds, evaluated on the prompts that prove it.
 
         Raises:
-            SettingsError: the search finds none.
+            SettingsError: the search finds none that helps.
         """
         found = self.tune(loaded)
         if found.patch is None:
             raise SettingsError(f"--rule auto: {found.record.sentence}")
+        if not found.record.helps:
+            page = self.report().html
+            raise SettingsError(
+                f"--rule auto writes no checkpoint, since no edit was proven to help. "
+                f"{found.record.sentence} {page} shows what was tried; «declutch apply» takes "
+                f"{self.out / PATCH.name} all the same."
+            )
         self.apply(loaded, found.patch)
         return self.report()
 
     def tune(self, loaded: LoadedModel) -> Tuned:
         """Search for an edit, and prove it; the patch of the winner is kept."""
         scores = self.score(loaded)
-        found = Tuning(self.settings, self.asked.plan, loaded, scores, self.out).all_stages()
+
+        def again(patch: Patch, folder: Path) -> Scores:
+            with patch.applied(loaded.model, check=False):
+                return score_again(
+                    loaded.model, loaded.tokenizer, self.asked.data, scores,
+                    self.settings.score, out=folder, memory_limit=self.memory_limit,
+                )  # fmt: skip
+
+        tuning = Tuning(self.settings, self.asked.plan, loaded, scores, self.out, again)
+        found = tuning.all_stages()
         if found.patch is not None:
             found.patch.save(self.out / PATCH.name, overwrite=True)
         return found

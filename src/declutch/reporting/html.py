@@ -11,6 +11,7 @@ from declutch.comparing.comparison import ComparisonRow
 from declutch.reporting import exchanges, formats, limits
 from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.picture import Drawing
+from declutch.reporting.proof import proof_table
 from declutch.reporting.stability import stability_table
 from declutch.reporting.texts import commands, date_in_words, flatten
 from declutch.reporting.values import ReportInput, sections
@@ -39,7 +40,11 @@ def render(report: ReportInput, said: Conclusion, drawings: tuple[Drawing, ...])
         sections=sections(report.rows),
         found=[
             table
-            for table in (stability_table(report), *report.comparison.tables.values())
+            for table in (
+                proof_table(report.tuned) if report.tuned and report.tuned.proven else None,
+                stability_table(report),
+                *report.comparison.tables.values(),
+            )
             if table is not None and table.rows
         ],
         guards=report.comparison.checks or report.comparison.after.guards,
