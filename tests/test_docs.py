@@ -113,6 +113,8 @@ def check_command(tokens: list[str]) -> None:
         check_declutch(["evaluate", "MODEL", "-o", "OUT", *tokens])
     elif tokens[:3] == ["python", "-m", "benchmarks.scoring"]:
         assert isinstance(benchmark_parser().parse_args(tokens[3:]), argparse.Namespace)
+    elif tokens[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(tokens[2])
     elif first == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(rest) <= set(targets)

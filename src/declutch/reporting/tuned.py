@@ -65,9 +65,11 @@ def _remarks(record: TuneRecord) -> Iterator[RenderableType]:
     for name, value in record.optimism.items():
         if not value:
             continue
+        way = "more" if value > 0 else "less"
+        why = ": what a search makes of chance" if value > 0 else ""
         yield Text(
-            f"On the tuning prompts {name} gained {100 * value:+.0f} points more than on the proof "
-            "prompts: what a search makes of chance.",
+            f"On the tuning prompts {name} gained {abs(100 * value):.0f} points {way} than on the "
+            f"proof prompts{why}.",
             "dim",
         )
     for one in record.proven[0].verdict.by_judge:

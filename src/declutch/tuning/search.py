@@ -115,7 +115,7 @@ class Search:
         warnings.filterwarnings("ignore", category=self._optuna.exceptions.ExperimentalWarning)
         self.space, self.limits, self.seed, self.spreads = space, limits, seed, spreads
         self._locate, self._measure = locate, measure
-        self._claims = store.with_suffix(".claims")
+        self._claims = store.with_name(f".{store.name}.claims")
         self._claims.mkdir(parents=True, exist_ok=True)
         self.study: Study = self._optuna.create_study(
             directions=_DIRECTIONS, storage=f"sqlite:///{store}", study_name=f"round-{space.round}",

@@ -34,7 +34,8 @@ def generate(
     """Let the most promising candidates reply.
 
     Args:
-        tried: all that were measured; those beyond the limits never get replies.
+        tried: all that were measured. Of those beyond the limits only the best of a rule that has
+            none within them gets replies: it can't win, and shows what the rule does.
         count: how many may.
         replies: what a candidate's replies show.
 
@@ -44,6 +45,7 @@ def generate(
     allowed = [one for one in tried if one.feasible]
     worth: dict[str, float] = dict(PRIOR)
     chosen = _first(allowed, worth, math.ceil(count / 2))
+    chosen += _beyond(tried, allowed)
     found = [(one, replies(one)) for one in chosen]
     correlations = _correlations(found)
     n = len(found)
@@ -51,7 +53,7 @@ def generate(
         if rho is not None:
             worth[name] = (_PRIOR_COUNT * worth[name] + n * rho) / (_PRIOR_COUNT + n)
     rest = [one for one in allowed if one not in chosen]
-    found += [(one, replies(one)) for one in ranked(rest, allowed, worth)[: count - n]]
+    found += [(one, replies(one)) for one in ranked(rest, allowed, worth)[: max(0, count - n)]]
     correlations = _correlations(found)
     predictors: dict[str, dict[str, float | None]] = {
         name: {"correlation": correlations[name], "weight": worth[name]} for name in correlations
@@ -73,6 +75,16 @@ def _first(allowed: Sequence[Tried], worth: Mapping[str, float], count: int) -> 
             first.append(max(rest, key=lambda one: weight * (_value(one, name) or 0.0)))
     rest = [one for one in order if one not in first]
     return [*first, *rest][: max(count, len(rules))]
+
+
+def _beyond(tried: Sequence[Tried], allowed: Sequence[Tried]) -> list[Tried]:
+    """Of each rule without an edit within the limits, that which costs least."""
+    known = {one.candidate.settings.rule for one in allowed}
+    found: dict[str, Tried] = {}
+    for one in sorted(tried, key=lambda one: one.changes["nll"].mean):
+        if one.candidate.settings.rule not in known:
+            found.setdefault(one.candidate.settings.rule, one)
+    return list(found.values())
 
 
 def ranked(

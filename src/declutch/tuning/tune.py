@@ -117,7 +117,7 @@ class Tuning:
         tried = [one for search in searches for one in search.tried()]
         log.info("Of %d candidates the most promising reply", len(tried))
         generated, predictors = generate(tried, self.tune.survivors, self._generated)
-        winner = _best(generated)
+        winner = _best([one for one in generated if one.edit.feasible])
         proof, looks = self._prove(winner, generated) if winner else ({}, 0)
         record = TuneRecord(
             model=self.loaded.info.id,
@@ -279,7 +279,10 @@ class Tuning:
             edit=tried_edit(one),
             gains=gains,
             gain=min((numbers.mean(each.values()) for each in gains.values()), default=0.0),
-            broken=tuple(f"{one.guard}: {one.metric}" for one in checks if not one.held),
+            broken=(
+                *(() if one.feasible else ("beyond the limits on general or harmless text",)),
+                *(f"{check.guard}: {check.metric}" for check in checks if not check.held),
+            ),
         )
 
     def _compared(self, before: Path, after: Path) -> Comparison:
