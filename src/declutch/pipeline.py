@@ -23,6 +23,7 @@ from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, make_plan
 from declutch.files import expanded
 from declutch.locating import CONTRASTING, check_dimensions, find_rule, locate, ratio_notes
+from declutch.locating.units import Units
 from declutch.locks import locked
 from declutch.models.loading import LoadedModel, load_model
 from declutch.models.matrices import find_matrices
@@ -163,6 +164,11 @@ def _look_before(settings: RunSettings) -> _Asked:
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
+    if rule == AUTO and settings.locate.granularity != "weight":
+        raise SettingsError(
+            f"--granularity {settings.locate.granularity} does not go with a search, which is over "
+            "single weights. Leave it out, or give a --rule."
+        )
     number = settings.stability.calibration_seeds
     if rule == AUTO and number > 1:
         raise SettingsError(
@@ -203,7 +209,7 @@ class _Run:
         log.info("1 of 5  Scoring %s", ", ".join(self.asked.data))
         scores = self.score(loaded)
         log.info("2 of 5  Locating coupled neurons")
-        patch = self.locate(scores)
+        patch = self.locate(loaded, scores)
         log.info("3 of 5  Evaluating the model as it is")
         self.evaluate(loaded, None)
         log.info("4 of 5  Applying the patch and evaluating again")
@@ -244,8 +250,11 @@ class _Run:
 
     def _check_folder(self, loaded: LoadedModel) -> None:
         chosen = self.settings.locate
-        coverage = find_matrices(loaded.model, self.settings.score.target_modules)
-        ratio_notes(coverage.info(), chosen.ratio, chosen.scope)
+        target = self.settings.score.target_modules
+        matrices = find_matrices(loaded.model, target).info()
+        if chosen.granularity != "weight":
+            matrices = Units.of(loaded.model, chosen.granularity, matrices, target).infos
+        ratio_notes(matrices, chosen.ratio, chosen.scope, chosen.granularity)
         self.folder.check(PATCH, self._located_from())
         for stage in (BEFORE, AFTER):
             self.folder.check(stage, self._evaluated_from(loaded))
@@ -268,11 +277,11 @@ class _Run:
             self.folder.finish(SCORES)
         return scores
 
-    def locate(self, scores: Scores, *, empty: bool = False) -> Patch:
+    def locate(self, loaded: LoadedModel, scores: Scores, *, empty: bool = False) -> Patch:
         """The patch, which must not be empty unless that will do."""
         patch = locate(
             scores, list(self.settings.couple), list(self.settings.exclude),
-            settings=self.settings.locate, seed=self.settings.score.seed,
+            settings=self.settings.locate, seed=self.settings.score.seed, model=loaded.model,
         )  # fmt: skip
         log.info("%s", patch.summary().split("\n")[0])
         for note in patch.info.notes:
@@ -321,7 +330,7 @@ class _Run:
         samples = {self.settings.score.seed: Sample(patch, self.out / AFTER.name)}
         for seed, other in self.others.items():
             log.info("        The same on the sample of seed %d", seed)
-            found = other.locate(other.score(loaded), empty=True)
+            found = other.locate(loaded, other.score(loaded), empty=True)
             other.evaluate(loaded, found)
             samples[seed] = Sample(found, other.out / AFTER.name)
         if self.others:
@@ -341,7 +350,11 @@ class _Run:
         return {
             "couple": list(self.settings.couple),
             "exclude": list(self.settings.exclude),
-            **{f"locate.{key}": value for key, value in asdict(self.settings.locate).items()},
+            **{
+                f"locate.{key}": value
+                for key, value in asdict(self.settings.locate).items()
+                if (key, value) != ("granularity", "weight")  # runs of before it are of weights
+            },
             "score.seed": self.settings.score.seed,
         }
 

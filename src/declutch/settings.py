@@ -47,6 +47,7 @@ MODEL, DATA, SCORING, SELECTION, TUNING, EVALUATION, GUARDS, OUTPUT, DANGEROUS =
 Dtype = Literal["auto", "checkpoint", "float32", "bfloat16", "float16"]
 PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
 Scope = Literal["matrix", "layer", "model"]
+Granularity = Literal["weight", "neuron", "head", "expert"]
 Pairing = Literal["order", "length", "seeded"]
 Mode = Literal["lenient", "strict"]
 S = TypeVar("S", bound="Settings")
@@ -159,6 +160,9 @@ class LocateSettings(Settings):
     rule: Annotated[str, SELECTION] = "coupled"
     """coupled, released, single:NAME, union, contrast, balanced, random (the control), or
     FILE.py:NAME; of «run» also auto: the edit that a search finds (docs/tune.md)."""
+    granularity: Annotated[Granularity, SELECTION] = "weight"
+    """What is chosen: single weights (the paper's neurons), or whole MLP neurons, attention heads
+    or experts (docs/granularity.md)."""
     scope: Annotated[Scope, SELECTION] = "matrix"
     """What the ratio is a fraction of."""
     scale: Annotated[Scale, SELECTION] = 0.0

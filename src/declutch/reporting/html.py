@@ -13,6 +13,7 @@ from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.picture import Drawing
 from declutch.reporting.stability import stability_table
 from declutch.reporting.texts import commands, date_in_words, flatten
+from declutch.reporting.units import units_table
 from declutch.reporting.values import ReportInput, sections
 
 _MARKS = {"better": "▲", "worse": "▼", "higher": "△", "lower": "▽"}
@@ -39,7 +40,11 @@ def render(report: ReportInput, said: Conclusion, drawings: tuple[Drawing, ...])
         sections=sections(report.rows),
         found=[
             table
-            for table in (stability_table(report), *report.comparison.tables.values())
+            for table in (
+                units_table(report.patch),
+                stability_table(report),
+                *report.comparison.tables.values(),
+            )
             if table is not None and table.rows
         ],
         guards=report.comparison.checks or report.comparison.after.guards,
