@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,11 @@ def find_blocks(
     kind = "attention" if granularity == "head" else "mlp"
     of_kind = [matrix for matrix in matrices if matrix.kind == kind]
     blocks = _FINDERS[granularity](model, of_kind)
+    names = Counter(block.name for block in blocks)
+    blocks = [  # where a module has two ways out, each by the matrix that leads there
+        replace(block, name=block.lines[-1].matrix) if names[block.name] > 1 else block
+        for block in blocks
+    ]
     named = {line.matrix for block in blocks for line in block.lines}
     named.update(name for block in blocks for name in block.shared)
     return blocks, [matrix.name for matrix in of_kind if matrix.name not in named]
