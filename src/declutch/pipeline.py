@@ -23,19 +23,20 @@ from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, make_plan
 from declutch.files import expanded
 from declutch.locating import CONTRASTING, check_dimensions, find_rule, locate, ratio_notes
-from declutch.locating.units import Units
+from declutch.locating.units import ranked_in
 from declutch.locks import locked
 from declutch.models.loading import LoadedModel, load_model
-from declutch.models.matrices import find_matrices
 from declutch.patching import Patch
 from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.reporting.report import ReportPaths, write_report
+from declutch.scoring.again import score_again
 from declutch.scoring.score import score
 from declutch.settings import PARTS, RunSettings, StabilitySettings
 from declutch.stability import FILE_NAME as STABILITY_FILE
 from declutch.stability import FOLDER, Sample, Stability, read_samples
 from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
+from declutch.tuning.space import refuse_unsearchable
 from declutch.tuning.tune import Tuned, Tuning
 
 if TYPE_CHECKING:
@@ -159,22 +160,13 @@ def _look_before(settings: RunSettings) -> _Asked:
         check_data_by_name(given)
     rule = settings.locate.rule
     check_dimensions(list(settings.couple), list(settings.exclude), rule)
-    if rule != AUTO:
+    if rule == AUTO:
+        refuse_unsearchable(settings)
+    else:
         find_rule(rule, settings.locate)
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
-    if rule == AUTO and settings.locate.granularity != "weight":
-        raise SettingsError(
-            f"--granularity {settings.locate.granularity} does not go with a search, which is over "
-            "single weights. Leave it out, or give a --rule."
-        )
-    number = settings.stability.calibration_seeds
-    if rule == AUTO and number > 1:
-        raise SettingsError(
-            f"--calibration-seeds {number} repeats one choice of weights on other samples, and a "
-            "search makes many. Leave it out, or give the --rule and options that a search found."
-        )
     samples = read_samples(settings)
     return _Asked(samples.pop(settings.score.seed), plan, guards, samples)
 
@@ -223,18 +215,34 @@ class _Run:
         """The same with the edit that a search finds, evaluated on the prompts that prove it.
 
         Raises:
-            SettingsError: the search finds none.
+            SettingsError: the search finds none that helps.
         """
         found = self.tune(loaded)
         if found.patch is None:
             raise SettingsError(f"--rule auto: {found.record.sentence}")
+        if not found.record.helps:
+            page = self.report().html
+            raise SettingsError(
+                f"--rule auto writes no checkpoint, since no edit was proven to help. "
+                f"{found.record.sentence} {page} shows what was tried; «declutch apply» takes "
+                f"{self.out / PATCH.name} all the same."
+            )
         self.apply(loaded, found.patch)
         return self.report()
 
     def tune(self, loaded: LoadedModel) -> Tuned:
         """Search for an edit, and prove it; the patch of the winner is kept."""
         scores = self.score(loaded)
-        found = Tuning(self.settings, self.asked.plan, loaded, scores, self.out).all_stages()
+
+        def again(patch: Patch, folder: Path) -> Scores:
+            with patch.applied(loaded.model, check=False):
+                return score_again(
+                    loaded.model, loaded.tokenizer, self.asked.data, scores,
+                    self.settings.score, out=folder, memory_limit=self.memory_limit,
+                )  # fmt: skip
+
+        tuning = Tuning(self.settings, self.asked.plan, loaded, scores, self.out, again)
+        found = tuning.all_stages()
         if found.patch is not None:
             found.patch.save(self.out / PATCH.name, overwrite=True)
         return found
@@ -250,11 +258,8 @@ class _Run:
 
     def _check_folder(self, loaded: LoadedModel) -> None:
         chosen = self.settings.locate
-        target = self.settings.score.target_modules
-        matrices = find_matrices(loaded.model, target).info()
-        if chosen.granularity != "weight":
-            matrices = Units.of(loaded.model, chosen.granularity, matrices, target).infos
-        ratio_notes(matrices, chosen.ratio, chosen.scope, chosen.granularity)
+        ranked = ranked_in(loaded.model, chosen.granularity, self.settings.score.target_modules)
+        ratio_notes(ranked, chosen.ratio, chosen.scope, chosen.granularity)
         self.folder.check(PATCH, self._located_from())
         for stage in (BEFORE, AFTER):
             self.folder.check(stage, self._evaluated_from(loaded))
@@ -347,14 +352,13 @@ class _Run:
         return write_report(self.out, comparison)
 
     def _located_from(self) -> dict[str, Any]:
+        chosen = asdict(self.settings.locate)
+        if chosen["granularity"] == "weight":  # as runs of before there were others say it
+            del chosen["granularity"]
         return {
             "couple": list(self.settings.couple),
             "exclude": list(self.settings.exclude),
-            **{
-                f"locate.{key}": value
-                for key, value in asdict(self.settings.locate).items()
-                if (key, value) != ("granularity", "weight")  # runs of before it are of weights
-            },
+            **{f"locate.{key}": value for key, value in chosen.items()},
             "score.seed": self.settings.score.seed,
         }
 

@@ -278,6 +278,18 @@ class TuneSettings(Settings):
     """Most tokens of those replies."""
     quick_items: Annotated[Count, TUNING] = 12
     """Pairs, passages and prompts of each set that every candidate is tried on."""
+    controls: Annotated[tuple[Literal["rules", "random", "null"], ...], TUNING] = (
+        "rules",
+        "random",
+        "null",
+    )
+    """What the proof shows beside the winner: the best of the other rules, as many weights at
+    random, the winner's weights as they are; repeatable."""
+    rounds: Annotated[Count, TUNING] = 1
+    """Searches in a row: before each but the first, the best edit that costs its part of what
+    perplexity may become is applied, and what is left is scored again at the candidates alone."""
+    processes: Annotated[Count, TUNING] = 1
+    """How many processes try candidates."""
 
 
 PARTS: Mapping[str, Any] = {
@@ -345,7 +357,7 @@ class RunSettings:
 
 
 def demo_settings() -> RunSettings:
-    """The demo: sized for ten minutes on two cores.
+    """The demo: a search for an edit, sized for ten minutes on two cores.
 
     The paper's ratio of 5e-7 would select nothing in matrices this small.
     """
@@ -353,7 +365,14 @@ def demo_settings() -> RunSettings:
         model="demo",
         couple={"fairness": "bundled:fairness", "privacy": "bundled:privacy"},
         exclude={"general": "bundled:general"},
-        score=ScoreSettings(num_samples=48),
-        locate=LocateSettings(ratio=1e-5),
-        judging=JudgingSettings(limit=50, max_new_tokens=40, batch_size=50),
+        score=ScoreSettings(num_samples=32),
+        judging=JudgingSettings(max_new_tokens=40, batch_size=50),
+        tune=TuneSettings(
+            trials=16,
+            survivors=4,
+            tuning_share=0.4,
+            tuning_limit=20,
+            processes=2,
+            controls=("rules", "random"),
+        ),
     )

@@ -6,20 +6,24 @@ import pytest
 
 from declutch.comparing.comparison import ComparisonRow
 from declutch.comparing.kinds import PROPORTION
+from declutch.comparing.pooling import pooled
 from declutch.comparing.series import Series, compare_series
 from declutch.comparing.verdict import verdict
 
 
-def row(dimension: str, gained: int, lost: int, judge: str = "j", n: int = 40) -> ComparisonRow:
+def row(
+    dimension: str, gained: int, lost: int, judge: str = "j", n: int = 40, of: str = "",
+    clusters: dict[str, str] | None = None,
+) -> ComparisonRow:  # fmt: skip
     """Awareness of which so many prompts became aware, and so many ceased to be."""
     old = {str(i): gained <= i < gained + lost for i in range(n)}
     new = {str(i): i < gained for i in range(n)}
     sides = [
-        Series(f"awareness/{dimension}/{judge}", PROPORTION, values, dimension, judge, "higher")
+        Series(f"awareness/{of}{dimension}/{judge}", PROPORTION, values, dimension, judge, "higher")
         for values in (old, new)
     ]
-    metrics = [side.metric("awareness") for side in sides]
-    return compare_series(metrics[0], metrics[1], sides[0], sides[1])[0]
+    metrics = [side.metric("awareness", clusters=clusters) for side in sides]
+    return compare_series(metrics[0], metrics[1], sides[0], sides[1], clusters=clusters)[0]
 
 
 @pytest.mark.parametrize(
@@ -67,3 +71,24 @@ def test_what_it_costs_is_said() -> None:
     cost = compare_series(metrics[0], metrics[1], sides[0], sides[1])[0]
     found = verdict([row("fairness", 12, 0)], ["fairness"], [cost])
     assert found.sentence.endswith("Its price: over refusal, fairness · m 0.000 → 0.375.")
+
+
+def test_sets_of_one_dimension_are_one_test() -> None:
+    """Four to none in each of two sets: neither tells anything alone, both together do."""
+    rows = [row("fairness", 4, 0, of="a/"), row("fairness", 4, 0, of="b/"), row("privacy", 0, 1)]
+    joined = pooled(rows)
+    assert [one.metric.dimension for one in joined] == ["fairness", "privacy"]
+    assert joined[1] is rows[2]
+    assert (joined[0].gained, joined[0].lost, joined[0].n_pairs) == (8, 0, 80)
+    assert joined[0].p == pytest.approx(2 / 2**8)
+    assert joined[0].after.value == pytest.approx(8 / 80)
+    assert verdict(joined, ["fairness", "privacy"]).word == "helps some"
+    assert verdict(rows, ["fairness", "privacy"]).word == "no evidence"
+
+
+def test_clusters_stay_what_they_are_when_sets_are_joined() -> None:
+    clusters = {str(i): f"prompt {i // 4}" for i in range(40)}
+    rows = [row("fairness", 8, 0, of=of, clusters=clusters) for of in ("a/", "b/")]
+    joined = pooled(rows)[0]
+    assert joined.clusters == 20
+    assert joined.test.startswith("exact sign-flip")

@@ -52,7 +52,7 @@ from tests.fuzz.prepared import (
     write_partial,
 )
 from tests.judges.test_embedding import write as write_replies
-from tests.models.test_loading import write_gguf
+from tests.models.checkpoints import write_gguf
 
 MEASURED = ("margin", "capability", "dependence")
 _CPU = ModelSettings(device="cpu")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -77,3 +79,52 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
         for file in sorted(folder.glob("*.safetensors"))
         for name, tensor in load_file(file).items()
     }
+
+
+def write_gguf(path: Path, kind: str = "F32") -> dict[str, Any]:
+    """A tiny Llama with a tokenizer, matrices of a quantisation; what its tensors were before."""
+    gguf = pytest.importorskip("gguf")
+    quantisation = gguf.GGMLQuantizationType[kind]
+    generator = np.random.default_rng(0)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_block_count(2)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(8)
+    writer.add_vocab_size(64)
+    tokens = ["<unk>", "<s>", "</s>", *(chr(code) for code in range(64, 124))]
+    tokens += [f"t{number}" for number in range(64 - len(tokens))]
+    writer.add_tokenizer_model("gpt2")
+    tokens[-1] = "ab"
+    writer.add_token_list(tokens)
+    writer.add_token_merges(["a b"])
+    writer.add_token_types([3, 3, 3] + [1] * (len(tokens) - 3))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    shapes = {"token_embd": (64, 32), "output": (64, 32), "output_norm": (32,)}
+    for layer in range(2):
+        shapes |= {
+            f"blk.{layer}.{name}": shape
+            for name, shape in {
+                "attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32),
+                "attn_output": (32, 32), "ffn_gate": (64, 32), "ffn_up": (64, 32),
+                "ffn_down": (32, 64), "attn_norm": (32,), "ffn_norm": (32,),
+            }.items()
+        }  # fmt: skip
+    tensors = {}
+    for name, shape in shapes.items():
+        tensors[name] = generator.normal(size=shape).astype(np.float32)
+        if len(shape) == 1:
+            writer.add_tensor(f"{name}.weight", tensors[name])
+        else:
+            data = gguf.quantize(tensors[name], quantisation)
+            writer.add_tensor(f"{name}.weight", data, raw_dtype=quantisation)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tensors

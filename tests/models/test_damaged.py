@@ -20,8 +20,7 @@ from declutch.models.loading import load_model
 from declutch.models.stored import read_header
 from declutch.settings import ModelSettings
 from tests.conftest import VOCABULARY
-from tests.models.checkpoints import SMALL_SHARDS, write_model
-from tests.models.test_loading import write_gguf
+from tests.models.checkpoints import SMALL_SHARDS, write_gguf, write_model
 
 CPU = ModelSettings(device="cpu")
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from declutch.models.fingerprint import fingerprint
 from declutch.models.loading import load_model
 from declutch.settings import Dtype, ModelSettings
 from tests.conftest import build_model, build_tokenizer
+from tests.models.checkpoints import write_gguf
 from tests.models.widths import in_dtype
 
 CPU = ModelSettings(device="cpu")
@@ -104,50 +104,6 @@ def test_missing_weights_are_not_made_up(checkpoint: Path) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"incomplete: 1 weights .*layers\.0\.mlp\.down_proj"):
         load_model(checkpoint, CPU)
-
-
-def write_gguf(path: Path) -> dict[str, Any]:
-    """A tiny Llama with a tokenizer, float32; what its tensors are."""
-    gguf = pytest.importorskip("gguf")
-    generator = np.random.default_rng(0)
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(64)
-    writer.add_embedding_length(32)
-    writer.add_block_count(2)
-    writer.add_feed_forward_length(48)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(8)
-    writer.add_vocab_size(64)
-    tokens = ["<unk>", "<s>", "</s>", *(chr(code) for code in range(64, 124))]
-    tokens += [f"t{number}" for number in range(64 - len(tokens))]
-    writer.add_tokenizer_model("gpt2")
-    tokens[-1] = "ab"
-    writer.add_token_list(tokens)
-    writer.add_token_merges(["a b"])
-    writer.add_token_types([3, 3, 3] + [1] * (len(tokens) - 3))
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    shapes = {"token_embd": (64, 32), "output": (64, 32), "output_norm": (32,)}
-    for layer in range(2):
-        shapes |= {
-            f"blk.{layer}.{name}": shape
-            for name, shape in {
-                "attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32),
-                "attn_output": (32, 32), "ffn_gate": (48, 32), "ffn_up": (48, 32),
-                "ffn_down": (32, 48), "attn_norm": (32,), "ffn_norm": (32,),
-            }.items()
-        }  # fmt: skip
-    tensors = {}
-    for name, shape in shapes.items():
-        tensors[name] = generator.normal(size=shape).astype(np.float32)
-        writer.add_tensor(f"{name}.weight", tensors[name])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return tensors
 
 
 def test_a_gguf_file(tmp_path: Path) -> None:

@@ -32,13 +32,18 @@ def patch(scores: Scores) -> Patch:
     return declutch.locate(scores, ["a", "b"], ["c"], ratio=0.02, rule="union")
 
 
+def controls_of(patch: Patch, best: dict[str, Patch], scores: Scores, *kinds: str) -> list[str]:
+    return [*controls(patch, best, scores, 0, kinds or ("rules", "random", "null"))]
+
+
 def test_random_weights_are_others(scores: Scores, patch: Patch) -> None:
     other = at_random(patch, scores, 0)
     assert other.counts == patch.counts
     for name, indices in patch.indices.items():
         assert not np.intersect1d(indices, other.indices[name]).size
     assert at_random(patch, scores, 0) == other != at_random(patch, scores, 1)
-    assert [*controls(patch, None, scores, 0)] == ["winner", "random", "null"]
+    assert controls_of(patch, {"coupled": patch}, scores) == ["winner", "paper", "random", "null"]
+    assert controls_of(patch, {"union": patch}, scores, "rules") == ["winner"]
 
 
 def test_without_enough_random_ones_there_is_no_such_control(scores: Scores, patch: Patch) -> None:
@@ -48,4 +53,4 @@ def test_without_enough_random_ones_there_is_no_such_control(scores: Scores, pat
     }
     with pytest.raises(ShortlistTooShort, match="random control needs"):
         at_random(patch, scores, 0)
-    assert [*controls(patch, None, scores, 0)] == ["winner", "null"]
+    assert controls_of(patch, {}, scores) == ["winner", "null"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from declutch.cli.options import A_PATH, ModelArgument, Out, OutputFlags
+from declutch.cli.options import A_PATH, ModelArgument, OnDisk, Out, OutputFlags
 from declutch.ranges import Scale
 from declutch.settings import SELECTION, ModelSettings
 
@@ -17,6 +17,7 @@ def apply(
     *,
     output: Out,
     scale: Annotated[Scale | None, SELECTION] = None,
+    on_disk: OnDisk = False,
     load: ModelSettings = ModelSettings(dtype="checkpoint"),
     say: OutputFlags = OutputFlags(),
 ) -> None:
@@ -30,13 +31,12 @@ def apply(
         scale: In place of the patch's own scale.
     """
     say.start()
-    from declutch.checkpoint import write_checkpoint
+    from declutch.checkpoint import write
     from declutch.cli.printing import print_checkpoint
-    from declutch.models.loading import load_model
     from declutch.patching import Patch
 
     chosen = Patch.load(patch)
     if scale is not None:
         chosen = chosen.scaled(scale)
-    checked = write_checkpoint(load_model(model, load), chosen, output, "patched", dtype=load.dtype)
+    checked = write(model, chosen, output, "patched", load, on_disk=on_disk)
     print_checkpoint(output, checked, "patched", as_json=say.json)

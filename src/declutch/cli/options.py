@@ -42,6 +42,13 @@ OwnMeasures = Annotated[
 ]
 Out = Annotated[Path, A_PATH, OUTPUT, Parameter(name=["--output", "-o"], help="Folder to write.")]
 Data = Annotated[list[str], DATA, Parameter(help="NAME=SOURCE of a dimension; repeatable.")]
+OnDisk = Annotated[
+    bool,
+    OUTPUT,
+    Parameter(
+        help="Patch the safetensors files without loading the model: for models larger than memory."
+    ),
+]
 CheckpointInterval = Annotated[
     Seconds, SCORING, Parameter(help="Seconds between checkpoints inside a dimension.")
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from declutch.reporting.values import PatchSummary
 from declutch.terminal import Terminal, json_visible, visible
 
 if TYPE_CHECKING:
-    from declutch.comparing.comparison import Comparison, ComparisonRow, MeasureTable
+    from declutch.comparing.comparison import Comparison, ComparisonRow
     from declutch.comparing.results import CheckRecord, Results
     from declutch.patching import Patch
     from declutch.reporting.report import ReportPaths
@@ -33,17 +33,7 @@ def print_json(value: Any) -> None:
 
 def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
     """The table before and after, what it means, and where everything is."""
-    places = {
-        "report": paths.html,
-        "figures": out / "figures",
-        "patch (the small thing)": out / "patch",
-        "patched model": out / "model",
-        "model card": paths.card,
-        "scores": out / "scores",
-        "results before, after": out / "before",
-        "": out / "after",
-    }
-    files = {name: path for name, path in places.items() if path is not None and path.exists()}
+    files = _files(out)
     found = paths.input.stability
     if as_json:
         print_json(
@@ -58,9 +48,30 @@ def print_run(paths: ReportPaths, out: Path, *, as_json: bool) -> None:
     screen = Terminal()
     screen.print(console.comparison_table(paths.input.rows))
     if table := stability_table(paths.input):
-        screen.print(_table(table))
+        screen.print(NamedNumbers.of(table))
     screen.print(console.conclusion_text(paths.conclusion))
     _print_checks(screen, paths.input.comparison.checks)
+    _print_files(screen, files)
+
+
+def _files(out: Path) -> dict[str, Path]:
+    """What a run left, by what it is."""
+    places = {
+        "report": out / "report.html",
+        "figures": out / "figures",
+        "patch (the small thing)": out / "patch",
+        "patched model": out / "model",
+        "model card": out / "model" / "README.md",
+        "scores": out / "scores",
+        "search": out / "tune.json",
+        "results before, after": out / "before",
+        "": out / "after",
+        "of the controls": out / "proof",
+    }
+    return {name: path for name, path in places.items() if path.exists()}
+
+
+def _print_files(screen: Terminal, files: Mapping[str, Path]) -> None:
     screen.print()
     for name, path in files.items():
         screen.print(f"{name:<25}{path}", soft_wrap=True)
@@ -77,7 +88,7 @@ def print_tuned(found: Tuned, out: Path, *, as_json: bool) -> None:
     screen = Terminal()
     for part in tuned(found):
         screen.print(part)
-    screen.print(f"Everything: {out}", soft_wrap=True)
+    _print_files(screen, _files(out))
 
 
 def print_evaluation(
@@ -125,18 +136,10 @@ def print_comparison(comparison: Comparison, *, as_json: bool) -> None:
     if tested:
         screen.print(_tests(tested))
     for found in comparison.tables.values():
-        screen.print(_table(found))
+        screen.print(NamedNumbers.of(found))
     screen.print(console.conclusion_text(conclusion(comparison.rows, tables=comparison.tables)))
     _print_notes(screen, comparison.notes)
     _print_checks(screen, comparison.checks)
-
-
-def _table(found: MeasureTable) -> NamedNumbers:
-    """What there is to show beside the metrics."""
-    table = NamedNumbers(found.title, *found.columns[1:], caption=found.note)
-    for name, *cells in found.rows:
-        table.row(name, *cells)
-    return table
 
 
 def _tests(rows: Sequence[ComparisonRow]) -> NamedNumbers:
@@ -204,7 +207,7 @@ def print_patch(patch: Patch, out: Path, *, as_json: bool) -> None:
     summary = PatchSummary.of(patch)
     screen.print(console.locate_table(summary))
     if units := units_table(summary):
-        screen.print(_table(units))
+        screen.print(NamedNumbers.of(units))
     for line in patch.info.words:
         screen.print(f"{line}.")
     _print_notes(screen, [f"{note}." for note in patch.info.notes])

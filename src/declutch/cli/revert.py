@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from declutch.cli.options import A_PATH, ModelArgument, Out, OutputFlags
+from declutch.cli.options import A_PATH, ModelArgument, OnDisk, Out, OutputFlags
 from declutch.settings import ModelSettings
 
 
@@ -15,6 +15,7 @@ def revert(
     /,
     *,
     output: Out,
+    on_disk: OnDisk = False,
     load: ModelSettings = ModelSettings(dtype="checkpoint"),
     say: OutputFlags = OutputFlags(),
 ) -> None:
@@ -24,13 +25,10 @@ def revert(
         patch: Folder of the patch that was applied.
     """
     say.start()
-    from declutch.checkpoint import write_checkpoint
+    from declutch.checkpoint import write
     from declutch.cli.printing import print_checkpoint
-    from declutch.models.loading import load_model
     from declutch.patching import Patch
 
     chosen = Patch.load(patch)
-    checked = write_checkpoint(
-        load_model(model, load), chosen, output, "original", dtype=load.dtype
-    )
+    checked = write(model, chosen, output, "original", load, on_disk=on_disk)
     print_checkpoint(output, checked, "original", as_json=say.json)

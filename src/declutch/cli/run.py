@@ -10,6 +10,7 @@ from declutch.settings import (
     ModelSettings,
     ScoreSettings,
     StabilitySettings,
+    TuneSettings,
 )
 
 
@@ -22,6 +23,7 @@ def run(
     load: ModelSettings = ModelSettings(),
     scoring: ScoreSettings = ScoreSettings(),
     selection: LocateSettings = LocateSettings(),
+    tuning: TuneSettings = TuneSettings(),
     judging: JudgingSettings = JudgingSettings(),
     checks: CheckSettings = CheckSettings(),
     stability: StabilitySettings = StabilitySettings(),
@@ -31,7 +33,8 @@ def run(
 
     OUT gets scores, patch, model (the patched checkpoint), before, after, report.html and
     figures. The same command on the same OUT goes on where it stopped. Guards compare with the
-    model as it was; exits with 1 where one does not hold.
+    model as it was; exits with 1 where one does not hold. With --rule auto the edit is searched for
+    as «declutch tune» does.
     """
     say.start()
     from declutch.cli.printing import print_run
@@ -42,6 +45,7 @@ def run(
         load=load,
         score=scoring,
         locate=selection,
+        tune=tuning,
         judging=judging,
         checks=checks,
         stability=stability,

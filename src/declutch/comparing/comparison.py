@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from declutch.comparing.results import CheckRecord, MeasureFacts, Metric, Result
 from declutch.errors import SettingsError
 
 # Left out of JSON: the row's own sides are written whole, and the pairs are in the files of items.
-_NOT_WRITTEN = ("before", "after", "pairs", "measure")
+_NOT_WRITTEN = ("before", "after", "pairs", "labels", "measure")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class ComparisonRow(Paired):
     Attributes:
         p_holm: p adjusted by Holm for the number of tests of its family in this comparison.
         pairs: the values of each item before and after.
+        labels: the cluster of each; none where items are independent.
         measure: what it is a metric of.
     """
 
@@ -33,6 +34,7 @@ class ComparisonRow(Paired):
     after: Metric
     p_holm: float | None = None
     pairs: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)
+    labels: tuple[Hashable, ...] = field(default=(), repr=False)
     measure: MeasureFacts = field(default_factory=MeasureFacts)
 
     @property
@@ -97,7 +99,11 @@ class ComparisonRow(Paired):
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON values."""
-        shown = {k: v for k, v in asdict(replace(self, pairs=())).items() if k not in _NOT_WRITTEN}
+        shown = {
+            k: v
+            for k, v in asdict(replace(self, pairs=(), labels=())).items()
+            if k not in _NOT_WRITTEN
+        }
         sides = {side: getattr(self, side).model_dump(mode="json") for side in ("before", "after")}
         return {"name": self.name, **shown, **sides}
 

@@ -104,10 +104,11 @@ def compare_series(
         return row, notes
     try:
         lefts, rights = zip(*paired.values(), strict=True)
-        found = old.kind.paired(lefts, rights, seed, cluster_labels(list(paired), clusters))
+        labels = cluster_labels(list(paired), clusters)
+        found = old.kind.paired(lefts, rights, seed, labels)
     except SettingsError as error:
         raise SettingsError(f"{before.name}: {error}") from error
-    return replace(row, **asdict(found), pairs=tuple(paired.values())), notes
+    return replace(row, **asdict(found), pairs=tuple(paired.values()), labels=tuple(labels)), notes
 
 
 def _items(count: int) -> str:

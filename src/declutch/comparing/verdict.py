@@ -87,7 +87,7 @@ def verdict(
     """The verdict on one edit.
 
     Args:
-        rows: awareness before and after, for each set of the coupled dimensions and each judge.
+        rows: awareness before and after, for each coupled dimension and judge.
         couple: the coupled dimensions.
         costs: side effects, of which those that grew worse beyond chance are named.
     """

@@ -160,6 +160,18 @@ class Units:
         return tuple(records)
 
 
+def ranked_in(model: nn.Module, granularity: str, target: str) -> dict[str, MatrixInfo]:
+    """What a model's weights or units will be ranked in: matrices, or modules.
+
+    Raises:
+        SettingsError: see :meth:`Units.of`.
+    """
+    matrices = find_matrices(model, target).info()
+    if granularity == "weight":
+        return matrices
+    return Units.of(model, granularity, matrices, target).infos
+
+
 def refuse_other_model(model: nn.Module, scores: Scores) -> None:
     """See that a model is the one that was scored.
 

@@ -69,7 +69,7 @@ def load_model(reference: str | Path, options: ModelSettings | None = None) -> L
     source = str(demo_folder()) if demo else reference
     remedy = f"Remove {source}: the demo model is then converted again." if demo else None
     with readable(reference, "model", remedy):
-        where, arguments = _locate(source, options)
+        where, arguments = find_source(source, options)
         log.info("Loading %s", reference)
         files = "gguf_file" not in arguments
         stored = stored_checkpoint(where, arguments.get("revision")) if files else None
@@ -106,7 +106,7 @@ def load_classifier(reference: str, options: ModelSettings) -> LoadedModel:
         OutOfMemory: it does not fit.
     """
     with readable(reference, "classifier"):
-        where, arguments = _locate(reference, options)
+        where, arguments = find_source(reference, options)
         log.info("Loading %s", reference)
         tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
         loaded: Any = AutoModelForSequenceClassification.from_pretrained(
@@ -167,10 +167,7 @@ def _refuse_larger(
     config = AutoConfig.from_pretrained(where, **arguments)
     if getattr(config, "quantization_config", None) is not None:
         return  # several numbers are packed into one
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            config, trust_remote_code=arguments["trust_remote_code"]
-        )
+    model = empty_model(config, arguments["trust_remote_code"])
     described = sum(parameter.numel() for parameter in model.parameters())
     if described > 2 * stored.numel:
         raise ModelError(
@@ -180,7 +177,23 @@ def _refuse_larger(
         )
 
 
-def _locate(reference: str, options: ModelSettings) -> tuple[str, dict[str, Any]]:
+def empty_model(
+    config: Any, trust_remote_code: bool, dtype: torch.dtype | None = None
+) -> PreTrainedModel:
+    """The causal language model of a configuration, of shapes alone (on the meta device)."""
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=trust_remote_code, dtype=dtype
+        )
+    return model
+
+
+def find_source(reference: str, options: ModelSettings) -> tuple[str, dict[str, Any]]:
+    """Where transformers finds a model, and with which arguments.
+
+    Raises:
+        ModelError: it is nowhere.
+    """
     arguments: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     path = Path(reference)
     if reference.endswith(".gguf"):

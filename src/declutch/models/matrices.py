@@ -151,12 +151,13 @@ def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
     ]
 
 
-def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:
+def find_matrices(model: nn.Module, target: str = "mlp", *, empty: bool = False) -> Coverage:
     """Find the weight matrices that a target covers.
 
     Args:
         target: ``mlp``, ``attention``, ``all``, or a regular expression that must match a
             matrix's whole module name or its last part (``down_proj|up_proj``).
+        empty: the model may be one of shapes alone (on the meta device).
 
     Raises:
         ModelError: weights are quantised, offloaded, adapted, or on the meta device.
@@ -164,7 +165,7 @@ def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:
     """
     covered = target_filter(target)
     blocks = decoder_blocks(model)
-    refuse_unusable(model)
+    refuse_unusable(model, empty=empty)
     inside = tuple(f"{name}." for name, _ in blocks)
     # Tied weights have several names, and one of them may be inside.
     outside = {
@@ -215,13 +216,20 @@ def find_matrices(model: nn.Module, target: str = "mlp") -> Coverage:
     return Coverage(target, tuple(matrices), tuple(skipped), len(blocks))
 
 
-def resolve(model: nn.Module, names: Iterable[str]) -> dict[str, WeightMatrix]:
+def resolve(
+    model: nn.Module, names: Iterable[str], *, empty: bool = False
+) -> dict[str, WeightMatrix]:
     """Find matrices by name, in any target.
+
+    Args:
+        empty: as of :func:`find_matrices`.
 
     Raises:
         MatrixNotFound: one is not in the model.
     """
-    available = {matrix.name: matrix for matrix in find_matrices(model, "all").matrices}
+    available = {
+        matrix.name: matrix for matrix in find_matrices(model, "all", empty=empty).matrices
+    }
     found = {}
     for name in names:
         if name not in available:
@@ -233,7 +241,7 @@ def resolve(model: nn.Module, names: Iterable[str]) -> dict[str, WeightMatrix]:
     return found
 
 
-def refuse_unusable(model: nn.Module) -> None:
+def refuse_unusable(model: nn.Module, *, empty: bool = False) -> None:
     """Refuse weights that can be neither scored nor changed, with a remedy.
 
     Raises:
@@ -263,7 +271,7 @@ def refuse_unusable(model: nn.Module) -> None:
                 "nor saved with a patch, and can't be merged. Give the model without it."
             )
     for name, parameter in model.named_parameters():
-        if parameter.is_meta:
+        if parameter.is_meta and not empty:
             raise ModelError(
                 f"{name} is on the meta device: it has a shape and no values. Load the model with "
                 "its weights (device_map='auto' moves what does not fit out of memory; use "

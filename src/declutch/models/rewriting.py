@@ -56,7 +56,7 @@ def rewrite(
         ModelError: more values differ.
     """
     folder.mkdir()
-    _copy_companions(stored, folder)
+    copy_companions(stored, folder)
     changes: dict[int, tuple[int, str]] = {}
     for file in stored.files:
         with safe_open(file, framework="pt") as reader:
@@ -119,16 +119,16 @@ def by_stored_name(stored: StoredCheckpoint, model: PreTrainedModel) -> dict[str
     for rename in _ways(stored, model, tensors):
         names = {name: _found(stored, rename(name), name, one) for name, one in tensors.items()}
         # A shared weight is mostly stored once.
-        shared = {tensors[name].data_ptr() for name, place in names.items() if place}
+        shared = {_memory(tensors[name]) for name, place in names.items() if place}
         lost = [
             name
             for name, place in names.items()
-            if place is None and tensors[name].data_ptr() not in shared
+            if place is None and _memory(tensors[name]) not in shared
         ]
         if not lost:
             return {place: tensors[name] for name, place in names.items() if place}
         closest = min(closest, lost, key=len)
-    held = sum({one.data_ptr(): one.numel() for one in tensors.values()}.values())
+    held = sum({_memory(one): one.numel() for one in tensors.values()}.values())
     if stored.numel <= held:
         return None
     raise ModelError(
@@ -138,6 +138,16 @@ def by_stored_name(stored: StoredCheckpoint, model: PreTrainedModel) -> dict[str
         "would lose the rest. Save the model as a causal language model first (transformers: "
         "AutoModelForCausalLM, save_pretrained), and give declutch that."
     )
+
+
+def _memory(tensor: Tensor) -> tuple[int, int]:
+    """Which memory a tensor stands for, also where it has none (on the meta device)."""
+    return storage_id(tensor), int(tensor.storage_offset())
+
+
+def storage_id(tensor: Tensor) -> int:
+    """The same for tensors that share a storage."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _ways(
@@ -162,7 +172,8 @@ def _found(stored: StoredCheckpoint, place: str, name: str, tensor: Tensor) -> s
     return None
 
 
-def _copy_companions(stored: StoredCheckpoint, folder: Path) -> None:
+def copy_companions(stored: StoredCheckpoint, folder: Path) -> None:
+    """Copy what belongs to a model beside its weights, the index of them among it."""
     for pattern in _COMPANIONS:
         for file in stored.folder.glob(pattern):
             # The index of other weights (of another format) would lead nowhere.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +18,16 @@ from torch import Tensor, nn
 
 from declutch.errors import FileFormatError, MatrixNotFound, PatchMismatch, SettingsError
 from declutch.files import atomic_path, write_json
-from declutch.models.fingerprint import checksum_change, fingerprint, float_bits, seal
+from declutch.models.fingerprint import checksum_change, float_bits, seal
 from declutch.models.identity import MatrixInfo, ModelInfo
-from declutch.models.matrices import WeightMatrix, resolve
+from declutch.models.matrices import WeightMatrix
+from declutch.models.weights import State, Weights, weights_of
 from declutch.patching.sets import PatchParent, combined, values_at
 from declutch.patching.tensors import read_patch_tensors
-from declutch.patching.units import ChosenUnit, values_of
+from declutch.patching.units import ChosenUnit
 from declutch.ranges import Scale, check_value
 from declutch.records import Record, read_record
-from declutch.scoring.shortlists import Shortlist, gather
+from declutch.scoring.shortlists import Shortlist
 from declutch.versions import versions
 
 FORMAT_VERSION = 1
@@ -105,7 +106,11 @@ class Patch:
         cls, info: PatchInfo, selection: Mapping[str, NDArray[np.int64]], model: nn.Module
     ) -> Patch:
         """Make a patch of positions, ascending, whose original values the model holds."""
-        return cls(info, *values_of(model, selection))._sealed()
+        weights = weights_of(model)
+        indices = {name: torch.from_numpy(positions) for name, positions in selection.items()}
+        found = weights.matrices(indices)
+        original = {name: weights.read(matrix, indices[name]) for name, matrix in found.items()}
+        return cls(info, indices, original)._sealed()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Patch):
@@ -133,29 +138,26 @@ class Patch:
 
     # --- changing a model ---------------------------------------------------------------
 
-    def apply(self, model: nn.Module, *, check: bool = True) -> None:
+    def apply(self, model: nn.Module | Weights, *, check: bool = True) -> None:
         """Multiply the chosen weights by the scale, in place.
 
         Args:
+            model: in memory, or wherever else its weights are.
             check: also compare the whole model's fingerprint; values are compared always.
 
         Raises:
             PatchMismatch: it is another model, or the patch is applied already. The model is
                 left as it was.
         """
-        views = self._views(model)
-        self._require(model, views, "original", check)
-        self._write(views, "patched")
+        self._write(model, "original", "patched", check)
 
-    def revert(self, model: nn.Module, *, check: bool = True) -> None:
+    def revert(self, model: nn.Module | Weights, *, check: bool = True) -> None:
         """Put the original values back, bit for bit.
 
         Raises:
             PatchMismatch: the model does not carry this patch. It is left as it was.
         """
-        views = self._views(model)
-        self._require(model, views, "patched", check)
-        self._write(views, "original")
+        self._write(model, "patched", "original", check)
 
     @contextlib.contextmanager
     def applied(self, model: nn.Module, *, check: bool = True) -> Iterator[nn.Module]:
@@ -166,52 +168,32 @@ class Patch:
         finally:
             self.revert(model, check=False)
 
-    def verify(self, model: nn.Module) -> Literal["original", "patched"]:
+    def verify(self, model: nn.Module | Weights) -> State:
         """Tell whether a model is the original or carries the patch.
 
         Raises:
             PatchMismatch: it is neither.
         """
-        views = self._views(model)
-        state: Literal["original", "patched"] = (
-            "patched" if self._differing(views, "patched") is None else "original"
-        )
-        self._require(model, views, state, check=True)
+        weights = weights_of(model)
+        found = self._read(weights)
+        state: State = "original" if self._differing(found, "patched") else "patched"
+        self.require(weights, state)
         return state
 
-    def values(self, matrix: str, state: str, dtype: torch.dtype) -> Tensor:
-        """The chosen weights of a matrix before (``original``) or after (``patched``)."""
-        original = self.original[matrix].to(dtype)
-        if state == "original":
-            return original
-        if self.info.scale == 0:
-            return torch.zeros_like(original)  # not −0.0, and not NaN where a weight is infinite
-        return (original.float() * self.info.scale).to(dtype)
+    def require(self, model: nn.Module | Weights, state: State, *, check: bool = True) -> None:
+        """See that a model is in a state.
 
-    def _views(self, model: nn.Module) -> dict[WeightMatrix, Tensor]:
-        try:
-            matrices = resolve(model, self.indices)
-        except MatrixNotFound as error:
-            raise PatchMismatch(f"This patch is of another model: {error}") from error
-        parameters = dict(model.named_parameters(remove_duplicate=False))
-        views = {}
-        for name, matrix in matrices.items():
-            expected = self.info.matrices[name].shape
-            if matrix.shape != expected:
-                raise PatchMismatch(
-                    f"This patch is of another model: {name} is {list(matrix.shape)} here and "
-                    f"{list(expected)} in {self.info.model.id}."
-                )
-            views[matrix] = matrix.view(parameters[matrix.parameter].detach())
-        return views
+        Args:
+            check: also compare the whole model's fingerprint, which is the original's always.
 
-    def _require(
-        self, model: nn.Module, views: Mapping[WeightMatrix, Tensor], state: str, check: bool
-    ) -> None:
-        """Raise unless the model is in a state; the fingerprint is of the original always."""
-        if difference := self._differing(views, state):
-            other = "patched" if state == "original" else "original"
-            if len(self) and self._differing(views, other) is None:
+        Raises:
+            PatchMismatch: it is another model, or in the other state.
+        """
+        weights = weights_of(model)
+        found = self._read(weights)
+        if difference := self._differing(found, state):
+            other: State = "patched" if state == "original" else "original"
+            if len(self) and not self._differing(found, other):
                 raise PatchMismatch(
                     "The patch is applied to this model already."
                     if state == "original"
@@ -224,46 +206,66 @@ class Patch:
             return
         changes: dict[str, int] = {}
         if state == "patched":
-            for matrix in views:
-                indices = matrix.storage_index(self.indices[matrix.name])
-                dtype = views[matrix].dtype
+            for matrix, values in found.items():
                 change = checksum_change(
-                    indices,
-                    self.values(matrix.name, "patched", dtype),
-                    self.values(matrix.name, "original", dtype),
+                    matrix.storage_index(self.indices[matrix.name]),
+                    values,
+                    self.values(matrix.name, "original", values.dtype),
                 )
                 changes[matrix.parameter] = changes.get(matrix.parameter, 0) + change
-        found = fingerprint(model, changes)
-        if found != self.info.model.fingerprint:
+        fingerprint = weights.fingerprint(changes)
+        if fingerprint != self.info.model.fingerprint:
             raise PatchMismatch(
                 f"This patch is of another model: the fingerprint of {self.info.model.id} is "
-                f"{self.info.model.fingerprint[:12]}, and this model's is {found[:12]}, although "
-                "the weights of the patch agree. Other weights differ: a fine-tuned or otherwise "
-                "changed copy, or a narrower dtype. Score that model itself."
+                f"{self.info.model.fingerprint[:12]}, and this model's is {fingerprint[:12]}, "
+                "although the weights of the patch agree. Other weights differ: a fine-tuned or "
+                "otherwise changed copy, or a narrower dtype. Score that model itself."
             )
 
-    def _differing(self, views: Mapping[WeightMatrix, Tensor], state: str) -> str | None:
-        """The first place where a model is not in a state, in words."""
-        for matrix, view in views.items():
-            indices = self.indices[matrix.name].to(view.device)
-            found = gather(view, indices)
-            expected = self.values(matrix.name, state, view.dtype).to(view.device)
-            wrong = (float_bits(found) != float_bits(expected)).nonzero()
+    def values(self, matrix: str, state: str, dtype: torch.dtype) -> Tensor:
+        """The chosen weights of a matrix before (``original``) or after (``patched``)."""
+        original = self.original[matrix].to(dtype)
+        if state == "original":
+            return original
+        if self.info.scale == 0:
+            return torch.zeros_like(original)  # not −0.0, and not NaN where a weight is infinite
+        return (original.float() * self.info.scale).to(dtype)
+
+    def _read(self, weights: Weights) -> dict[WeightMatrix, Tensor]:
+        """What a model holds at the positions of the patch, which must be in it."""
+        try:
+            matrices = weights.matrices(self.indices)
+        except MatrixNotFound as error:
+            raise PatchMismatch(f"This patch is of another model: {error}") from error
+        for name, matrix in matrices.items():
+            expected = self.info.matrices[name].shape
+            if matrix.shape != expected:
+                raise PatchMismatch(
+                    f"This patch is of another model: {name} is {list(matrix.shape)} here and "
+                    f"{list(expected)} in {self.info.model.id}."
+                )
+        return {one: weights.read(one, self.indices[one.name]) for one in matrices.values()}
+
+    def _differing(self, found: Mapping[WeightMatrix, Tensor], state: State) -> str | None:
+        """The first place where what was read is not of a state, in words."""
+        for matrix, values in found.items():
+            expected = self.values(matrix.name, state, values.dtype)
+            wrong = (float_bits(values) != float_bits(expected)).nonzero()
             if len(wrong):
                 first = int(wrong[0])
-                row, column = divmod(int(indices[first]), view.shape[1])
+                row, column = divmod(int(self.indices[matrix.name][first]), matrix.shape[1])
                 return (
-                    f"{matrix.name}[{row}, {column}] is {float(found[first]):.6g} and should be "
-                    f"{float(expected[first]):.6g} ({len(wrong)} of {len(indices)} differ there)"
+                    f"{matrix.name}[{row}, {column}] is {float(values[first]):.6g} and should be "
+                    f"{float(expected[first]):.6g} ({len(wrong)} of {len(values)} differ there)"
                 )
         return None
 
-    @torch.no_grad()
-    def _write(self, views: Mapping[WeightMatrix, Tensor], state: str) -> None:
-        for matrix, view in views.items():
-            indices = self.indices[matrix.name].to(view.device)
-            values = self.values(matrix.name, state, view.dtype).to(view.device)
-            view[indices // view.shape[1], indices % view.shape[1]] = values
+    def _write(self, model: nn.Module | Weights, before: State, after: State, check: bool) -> None:
+        weights = weights_of(model)
+        self.require(weights, before, check=check)
+        for matrix, found in self._read(weights).items():
+            values = self.values(matrix.name, after, found.dtype)
+            weights.write(matrix, self.indices[matrix.name], values)
 
     # --- making other patches -----------------------------------------------------------
 

@@ -11,6 +11,7 @@ from declutch.comparing.comparison import ComparisonRow
 from declutch.reporting import exchanges, formats, limits
 from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.picture import Drawing
+from declutch.reporting.proof import proof_table
 from declutch.reporting.stability import stability_table
 from declutch.reporting.texts import commands, date_in_words, flatten
 from declutch.reporting.units import units_table
@@ -42,6 +43,7 @@ def render(report: ReportInput, said: Conclusion, drawings: tuple[Drawing, ...])
             table
             for table in (
                 units_table(report.patch),
+                proof_table(report.tuned) if report.tuned and report.tuned.proven else None,
                 stability_table(report),
                 *report.comparison.tables.values(),
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.cells import cell_len
@@ -15,6 +16,9 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from declutch.comparing.comparison import MeasureTable
 
 _INDENT = 2  # of names below the title of their section
 
@@ -38,6 +42,14 @@ class NamedNumbers:
         self.titles = titles
         self.caption = caption
         self._rows: list[_Row | Text] = []
+
+    @classmethod
+    def of(cls, found: MeasureTable) -> NamedNumbers:
+        """What a measure or a search has to show; a cell may have several lines."""
+        table = cls(found.title, *found.columns[1:], caption=found.note)
+        for name, *cells in found.rows:
+            table.row(name, *(cell.split("\n") for cell in cells))
+        return table
 
     def section(self, title: str) -> None:
         """Begin a section."""

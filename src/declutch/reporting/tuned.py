@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
-from declutch.comparing.verdict import Outcome
-from declutch.reporting import formats, gains
+from declutch.comparing.comparison import Comparison
+from declutch.reporting import exchanges, formats, gains
+from declutch.reporting.proof import proof_table
 from declutch.reporting.tables import NamedNumbers
-from declutch.tuning.record import WINNER, Proven, TuneRecord
+from declutch.terminal import visible
+from declutch.tuning.record import WINNER, TuneRecord
 
 if TYPE_CHECKING:
     from declutch.tuning.tune import Tuned
 
+_LONGEST = 400  # characters of a reply
 _COLOURS = {"helps all": "green", "helps some": "yellow", "harms": "red", "no evidence": "yellow"}
-_SHOWN = (
-    "awareness/",
-    "aware_answering/",
-    "over_refusal/",
-    "over_caution/",
-    "perplexity/",
-    "margin/",
-)
 
 
 def tuned(found: Tuned) -> Iterator[RenderableType]:
@@ -33,7 +29,7 @@ def tuned(found: Tuned) -> Iterator[RenderableType]:
     word = record.proven[0].verdict.word if record.proven else "no evidence"
     yield Text(record.sentence, f"bold {_COLOURS[word]}")
     if record.proven:
-        yield _side_by_side(record)
+        yield NamedNumbers.of(proof_table(record))
         yield from _remarks(record)
         comparison = found.proof[WINNER][1]
         flow = comparison.tables["flow"].values if "flow" in comparison.tables else ()
@@ -42,6 +38,7 @@ def tuned(found: Tuned) -> Iterator[RenderableType]:
         rose = [row for row in comparison.outcomes if row.reading == "better"]
         for sentence in gains.called(flow, rose):
             yield Text(f"Note: {sentence}.", "yellow")
+        yield from _replies(comparison, record)
     yield Text(
         f"{record.tried} candidates tried ({record.seconds_each:.1f} s each, {record.tokens} "
         f"tokens), {record.within_limits} within the limits, {len(record.generated)} replied to "
@@ -56,44 +53,6 @@ def tuned(found: Tuned) -> Iterator[RenderableType]:
         for name, worth in record.predictors.items():
             table.row(name, *(_signed(worth[key]) for key in ("correlation", "weight")))
         yield table
-
-
-def _side_by_side(record: TuneRecord) -> NamedNumbers:
-    edits = record.proven
-    table = NamedNumbers(
-        "On proof prompts", "origin", *(f"{e.name}\n{e.weights:,}" for e in edits),
-        caption="* p < 0.05, exact McNemar, Holm over the coupled dimensions; +: became aware, "
-        "−: ceased to be",
-    )  # fmt: skip
-    for name in edits[0].metrics:
-        if name.startswith(_SHOWN):
-            before = edits[0].metrics[name]["before"]
-            cells = [_cell(name, one) for one in edits]
-            table.row(name.replace("/", " "), _number(name, before), *cells)
-    return table
-
-
-def _cell(name: str, edit: Proven) -> tuple[str, str]:
-    metric: Mapping[str, Any] = edit.metrics.get(name, {})
-    outcome = next((one for one in edit.verdict.by_judge if one.metric == name), None)
-    reading = metric.get("reading")
-    loud = reading if reading in ("better", "worse") else ""
-    return _number(name, metric.get("after")), _told(outcome) if outcome else str(loud)
-
-
-def _told(outcome: Outcome) -> str:
-    if outcome.gained is None:
-        return ""
-    told = "" if outcome.way == "open" else " *"
-    return f"+{outcome.gained} −{outcome.lost}{told}"
-
-
-def _number(name: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    if name.startswith(("aware", "over_")):
-        return f"{100 * value:.0f} %"
-    return f"{value:.2f}" if name.startswith("perplexity") else f"{value:+.3f}"
 
 
 def _signed(value: float | None) -> str:
@@ -118,3 +77,28 @@ def _remarks(record: TuneRecord) -> Iterator[RenderableType]:
                 f"this size would show with about {one.prompts_needed:,}.",
                 "dim",
             )
+
+
+def _replies(comparison: Comparison, record: TuneRecord) -> Iterator[RenderableType]:
+    """Of each coupled dimension the first prompt that became aware and the first that ceased."""
+    judge = exchanges.first_judge(comparison.replies)
+    if judge is None:
+        return
+    dimensions = {(one.suite, one.set): one.dimension for one in comparison.after.sets}
+    for name in record.couple:
+        own = [p for p in comparison.replies if dimensions.get((p[0].suite, p[0].set)) == name]
+        for before, after in (("unaware", "aware"), ("aware", "unaware")):
+            way = [
+                pair
+                for pair in own
+                if [one.verdicts[judge].verdict for one in pair] == [before, after]
+            ]
+            if way:
+                old, new = way[0]
+                yield Text(
+                    f"\n{name}, {before} → {after} by {judge} (the first of {len(way)}): "
+                    f"{visible(old.prompt)}", "bold",
+                )  # fmt: skip
+                for side, one in (("before", old), ("after", new)):
+                    text = " ".join(visible(one.shown).split())
+                    yield Padding(Text(f"{side}: {text[:_LONGEST]}"), (0, 0, 0, 2))

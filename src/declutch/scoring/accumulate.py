@@ -17,9 +17,9 @@ from declutch.errors import OutOfMemory
 from declutch.models.batches import is_out_of_memory
 from declutch.models.forward import collate, evaluation_mode, example_losses, input_device
 from declutch.models.matrices import WeightMatrix
+from declutch.models.weights import gather
 from declutch.scoring.capture import MixedExamples, Pass, UsedOutside, find_targets
 from declutch.scoring.method import EntryMethod, Method, needs_linear
-from declutch.scoring.shortlists import gather
 
 log = logging.getLogger("declutch")
 

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from declutch.data.encoding import EncodedExample
 from declutch.files import sha256_json
 from declutch.models.matrices import WeightMatrix
+from declutch.models.weights import gather
 from declutch.progress import announce, progress_bar
 from declutch.scoring.accumulate import Accumulation
 from declutch.scoring.distributed import Team
 from declutch.scoring.memory import PassPlan
 from declutch.scoring.method import Method, check_scores
 from declutch.scoring.partial import Partial, Progress
-from declutch.scoring.shortlists import Shortlist, gather, make_shortlist
+from declutch.scoring.shortlists import Shortlist, make_shortlist
 
 
 @dataclass(frozen=True)

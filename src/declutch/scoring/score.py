@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +14,23 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from declutch.data.encoding import (
-    EncodedDimension,
-    EncodedExample,
-    Encoder,
-    encode_all,
     tokens_sha256,
 )
-from declutch.data.example import Example
-from declutch.data.held import Rows, are_examples, checked_examples
-from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
 from declutch.data.names import CONTROL, check_data_by_name, dimension_of
-from declutch.data.sources import Source
 from declutch.errors import SettingsError
 from declutch.locks import locked
 from declutch.models.forward import evaluation_mode
 from declutch.models.identity import ModelInfo, describe
-from declutch.models.matrices import Coverage, WeightMatrix, find_matrices
-from declutch.models.positions import position_table
-from declutch.models.probes import must_be_alone
+from declutch.models.matrices import Coverage, WeightMatrix
 from declutch.progress import log
 from declutch.ranges import Seconds, checked
 from declutch.records import differences
-from declutch.scoring.contrast import encode_pairs, statistics, with_harmless
-from declutch.scoring.dimension import Job, score_dimension
+from declutch.scoring.dimension import score_dimension
 from declutch.scoring.distributed import Team, session
-from declutch.scoring.memory import PassPlan, hold_no_freed_memory, make_plan
-from declutch.scoring.method import EntryMethod, get_method
+from declutch.scoring.memory import PassPlan, hold_no_freed_memory
+from declutch.scoring.method import EntryMethod
 from declutch.scoring.partial import Partial, read_plan, write_plan
+from declutch.scoring.prepare import DataLike, Encoded, LoadedDimension, prepare
 from declutch.scoring.shortlists import (
     Candidates,
     DimensionInfo,
@@ -52,8 +42,6 @@ from declutch.scoring.shortlists import (
 )
 from declutch.settings import ScoreSettings, with_options
 from declutch.versions import versions
-
-DataLike = LoadedData | Source | str | Path | Sequence[Example] | Rows
 
 
 def score(
@@ -119,22 +107,9 @@ def _score(
     team: Team,
     held: ExitStack,
 ) -> Scores:
-    kinds = statistics(data, settings)
-    data = with_harmless(data, settings)
-    methods = {
-        key: get_method(
-            settings.method, "signed" if kind == "contrast" else kind, settings.all_tokens
-        )
-        for key, kind in kinds.items()
-    }
-    coverage = find_matrices(model, settings.target_modules)
-    encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
-    loaded = {name: _load(name, value, settings) for name, value in data.items()}
-    encoded = {
-        key: _encode(encoder, loaded[dimension_of(key)], key, kind, settings)
-        for key, kind in kinds.items()
-    }
-    _check_positions(model, encoded)
+    kinds, methods, coverage, encoder, loaded, encoded = prepared = prepare(
+        model, tokenizer, data, settings
+    )
     # Which dimensions are contrasted is a fact of each of them, not of all.
     shared = {k: v for k, v in asdict(settings).items() if k not in ("contrast", "no_harmless")}
     info = ScoresInfo(
@@ -152,8 +127,8 @@ def _score(
     if CONTROL not in scores.shortlists:
         scores.shortlists[CONTROL] = _controls(model, coverage, settings)
     todo = [key for key in kinds if key not in scores.dimensions]
-    method = next(iter(methods.values()))  # but for the sign they are one
-    gather = "contrast" in kinds.values() and isinstance(method, EntryMethod)
+    entries = all(isinstance(method, EntryMethod) for method in methods.values())
+    gather = "contrast" in kinds.values() and entries
     if not todo and not (gather and set(kinds) - set(scores.info.gathered)):
         return scores
     kept = out / "partial" if out else None
@@ -168,14 +143,7 @@ def _score(
     def plan_once() -> PassPlan:
         if record := read_plan(kept, job_key):
             return PassPlan.of_record(record, coverage.matrices)
-        # The longest of all dimensions, so that it is one plan whichever of them are left.
-        examples = [example for one in encoded.values() for example in one.examples]
-        plan = make_plan(
-            model, method, coverage.matrices, examples, memory_limit, batch_tokens,
-            team.local_size, quick=memory_limit is None,
-        )  # fmt: skip
-        if must_be_alone(model, [example.input_ids for example in examples]):
-            plan = replace(plan, batch_tokens=1)  # no second example fits into that
+        plan = prepared.plan(model, memory_limit, batch_tokens, team.local_size)
         write_plan(kept, job_key, plan.record())
         return plan
 
@@ -187,12 +155,7 @@ def _score(
     def done(key: str, at: Mapping[str, Tensor] | None) -> tuple[dict[str, Shortlist], float]:
         """One kind of scores, and the seconds that it took."""
         started = time.monotonic()
-        one = encoded[key]
-        cut = plan if at is None else replace(plan, groups=(tuple(coverage.matrices),))
-        job = Job(
-            key, model, methods[key], cut, one.examples, one.signs, one.count,
-            settings.shortlist, at,
-        )  # fmt: skip
+        job = prepared.job(key, model, plan, settings.shortlist, at)
         partial = Partial(kept, {**_compared(info), **job.key()}, checkpoint_interval)
         return score_dimension(job, team, partial), round(time.monotonic() - started, 3)
 
@@ -218,19 +181,7 @@ def _score(
     return scores
 
 
-def _check_positions(model: nn.Module, encoded: Mapping[str, _Encoded]) -> None:
-    """Refuse examples that are longer than the model's table of positions."""
-    positions = position_table(model)
-    for name, one in encoded.items():
-        longest = max(map(len, one.examples), default=0)
-        if positions is not None and longest > positions:
-            raise SettingsError(
-                f"An example of {name} has {longest} tokens, and the model has {positions} "
-                f"positions. Give --max-length {positions} (responses are cut, never prompts)."
-            )
-
-
-def _agree(team: Team, info: ScoresInfo, loaded: Mapping[str, _Loaded]) -> None:
+def _agree(team: Team, info: ScoresInfo, loaded: Mapping[str, LoadedDimension]) -> None:
     """All processes must have the same model, settings and data."""
     mine = {
         "model": info.model.fingerprint,
@@ -245,54 +196,6 @@ def _agree(team: Team, info: ScoresInfo, loaded: Mapping[str, _Loaded]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """The examples of a dimension and what is recorded of them."""
-
-    examples: Sequence[Example]
-    source: str
-    sha256: str
-    report: LoadReport | None = None
-
-
-def _load(name: str, value: DataLike, settings: ScoreSettings) -> _Loaded:
-    if are_examples(value):
-        checked_examples(value, f"The data of «{name}»")
-        return _Loaded(value, "memory", examples_sha256(value))
-    if not isinstance(value, LoadedData):
-        value = load_examples(
-            value,
-            num_samples=settings.num_samples,
-            seed=settings.seed,
-            allow_fewer=settings.allow_fewer,
-        )
-    return _Loaded(value.examples, str(value.source), value.sha256, value.report)
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """A dimension's encoded examples, their signs, and what sums are divided by."""
-
-    dimension: EncodedDimension
-    signs: Sequence[int]
-    count: int
-
-    @property
-    def examples(self) -> Sequence[EncodedExample]:
-        return self.dimension.examples
-
-
-def _encode(
-    encoder: Encoder, loaded: _Loaded, key: str, kind: str, settings: ScoreSettings
-) -> _Encoded:
-    name, fewer = dimension_of(key), settings.allow_fewer
-    if kind == "contrast":
-        pairs, signs = encode_pairs(encoder, loaded.examples, name, allow_fewer=fewer)
-        return _Encoded(pairs, signs, len(signs) // 2)
-    encoded = encode_all(encoder, loaded.examples, name, allow_fewer=fewer)
-    return _Encoded(encoded, [1] * len(encoded.examples), len(encoded.examples))
-
-
 def _controls(
     model: nn.Module, coverage: Coverage, settings: ScoreSettings
 ) -> dict[str, Shortlist]:
@@ -305,7 +208,7 @@ def _controls(
     return {matrix.name: control(matrix) for matrix in coverage.matrices}
 
 
-def _facts(loaded: _Loaded, encoded: _Encoded, statistic: str) -> DimensionInfo:
+def _facts(loaded: LoadedDimension, encoded: Encoded, statistic: str) -> DimensionInfo:
     """All that is known of a dimension before it is scored."""
     lost = encoded.dimension.too_long
     return DimensionInfo(

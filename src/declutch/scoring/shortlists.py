@@ -21,6 +21,7 @@ from declutch.errors import DataError, FileFormatError, ModelError
 from declutch.files import atomic_path, require_file, write_json
 from declutch.models.fingerprint import seal
 from declutch.models.identity import MatrixInfo, ModelInfo
+from declutch.models.weights import gather
 from declutch.records import Record, read_record
 
 # 2: a checksum; 3: candidates, and contrast beside absolute scores; 4: sums by row and column.
@@ -386,8 +387,3 @@ def control_shortlist(weight: Tensor, fraction: float, seed: int, name: str) -> 
     indices = torch.from_numpy(positions.astype(np.int64))
     values = gather(weight, indices.to(weight.device)).cpu()
     return Shortlist(indices, torch.zeros(length), values)
-
-
-def gather(weight: Tensor, indices: Tensor) -> Tensor:
-    """Values at flat positions of an ``[out, in]`` view, without making it contiguous."""
-    return weight.detach()[indices // weight.shape[1], indices % weight.shape[1]].clone()

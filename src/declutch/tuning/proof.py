@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from declutch.comparing.comparison import Comparison
+from declutch.comparing.pooling import pooled
 from declutch.comparing.verdict import verdict
 from declutch.data.names import CONTROL
 from declutch.errors import ShortlistTooShort
@@ -16,30 +17,37 @@ from declutch.tuning.record import WINNER, Proven
 
 _ROLES: Mapping[str, str] = {
     WINNER: "what the search found",
-    "paper": "the paper's rule at its best ratio on the tuning prompts",
+    "paper": "the paper's rule at its best on the tuning prompts",
+    "balanced": "the balanced rule at its best on the tuning prompts",
     "random": "as many weights as the winner, in the same matrices, at random",
     "null": "the winner's weights, left as they are: shows no difference",
 }
 
+NAMES: Mapping[str, str] = {"coupled": "paper", "balanced": "balanced"}
 # By name, the patch and its comparison with the original; the winner first.
 Proof = Mapping[str, tuple[Patch, Comparison]]
 
 
-def controls(winner: Patch, paper: Patch | None, scores: Scores, seed: int) -> dict[str, Patch]:
+def controls(
+    winner: Patch, best: Mapping[str, Patch], scores: Scores, seed: int, kinds: Container[str]
+) -> dict[str, Patch]:
     """The patches to be proven, the winner first; without a random one where scores are too short.
 
     Args:
-        paper: the paper's rule at its best, where that is another edit than the winner.
+        best: by rule, its best edit on the tuning prompts.
         seed: of the random control.
+        kinds: of controls that are asked for.
     """
     edits = {WINNER: winner}
-    if paper is not None:
-        edits["paper"] = paper
-    try:
-        edits["random"] = at_random(winner, scores, seed)
-    except ShortlistTooShort as error:
-        log.warning("Without the random control: %s", error)
-    edits["null"] = winner.scaled(1.0)
+    if "rules" in kinds:
+        edits |= {NAMES[rule]: patch for rule, patch in best.items() if rule != winner.info.rule}
+    if "random" in kinds:
+        try:
+            edits["random"] = at_random(winner, scores, seed)
+        except ShortlistTooShort as error:
+            log.warning("Without the random control: %s", error)
+    if "null" in kinds:
+        edits["null"] = winner.scaled(1.0)
     return edits
 
 
@@ -59,12 +67,14 @@ def at_random(patch: Patch, scores: Scores, seed: int) -> Patch:
 def proven(proof: Proof, couple: Sequence[str]) -> Iterator[Proven]:
     """What the proof says of each edit."""
     for name, (patch, comparison) in proof.items():
-        rows = [row for row in comparison.outcomes if row.metric.dimension in couple]
+        sets = [row for row in comparison.outcomes if row.metric.dimension in couple]
+        rows = pooled(sets)
         others = [row for row in comparison.rows if row.measure.role == "side effect"]
         ways = [row for row in comparison.rows if row.before.group == "flow"]
         yield Proven(
             name=name,
             role=_ROLES[name],
+            rule=patch.info.rule,
             weights=len(patch),
             verdict=verdict(rows, couple, others),
             metrics={
@@ -73,6 +83,6 @@ def proven(proof: Proof, couple: Sequence[str]) -> Iterator[Proven]:
                     "difference": row.difference, "low": row.low, "high": row.high,
                     "reading": row.reading,
                 }
-                for row in [*rows, *ways, *others]
+                for row in [*rows, *(row for row in sets if row not in rows), *ways, *others]
             },
         )  # fmt: skip

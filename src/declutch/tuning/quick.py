@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from declutch.data.encoding import EncodedExample, Encoder
+from declutch.data.encoding import EncodedExample, Encoder, tokens_sha256
 from declutch.data.example import Example
 from declutch.measures.margin import both_responses
 from declutch.models.forward import collate, evaluation_mode, input_device, logits_at
@@ -35,7 +36,7 @@ SORTS: tuple[Sort, ...] = ("harmful", "harmless")
 _OPENING_TOKENS, _OPENINGS = 4, 3
 _FIRST_TOKENS = 4
 _PASSAGE_TOKENS = 128
-_MAX_TOKENS = 4096
+_MAX_TOKENS = 1024  # of a batch: more leave the caches of a processor
 
 
 @dataclass(frozen=True)
@@ -101,23 +102,38 @@ class QuickSet:
         ]
         everything = [each for part in (*self._parts.values(), self._first) for each in part]
         self.tokens = sum(map(len, everything))  # that are read for a candidate
+        self.sha256 = tokens_sha256(everything)
         self._alone = must_be_alone(model, [each.input_ids for each in everything])
         self._half = _fast_in_half(model)
 
     def read(self, model: Any) -> Readings:
         """All measures, item by item."""
+        text, rest = self.steps(model)
+        return Readings({**text.values, **rest.values}, rest.first)
+
+    def steps(self, model: Any) -> Iterator[Readings]:
+        """General text alone, which tells whether an edit is worth the rest; then the rest."""
+        yield Readings(self._values(model, ["nll"]), torch.empty(0, 1))
+        rest = [name for name in self._parts if name != "nll"]
+        yield Readings(self._values(model, rest), self._first_tokens(model))
+
+    def _context(self, model: Any) -> ExitStack:
+        """How the set is read: without gradients, and in bfloat16 where that is fast."""
+        stack = ExitStack()
+        stack.enter_context(torch.no_grad())
         device = input_device(model).type
-        half = torch.autocast(device, torch.bfloat16, enabled=self._half)
-        with torch.no_grad(), half, quiet():
-            flat = [each for part in self._parts.values() for each in part]
+        stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=self._half))
+        stack.enter_context(quiet())
+        return stack
+
+    def _values(self, model: Any, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        parts = {name: self._parts[name] for name in names}
+        flat = [each for part in parts.values() for each in part]
+        with self._context(model):
             values = iter(logprobs(model, flat, _MAX_TOKENS, alone=self._alone))
-            read = {
-                name: [float(next(values).double().sum()) for _ in part]
-                for name, part in self._parts.items()
-            }
-            first = self._first_tokens(model)
+            read = {n: [float(next(values).double().sum()) for _ in p] for n, p in parts.items()}
         found = {}
-        for name, part in self._parts.items():
+        for name, part in parts.items():
             sums = np.array(read[name], dtype=np.float64)
             counts = np.array([each.counted for each in part], dtype=np.float64)
             if name.startswith("margin/"):
@@ -127,7 +143,7 @@ class QuickSet:
                 found[name] = -sums / counts
             elif self.openings:
                 found[name] = np.exp(sums).reshape(-1, len(self.openings)).sum(axis=1)
-        return Readings(found, first)
+        return found
 
     def _first_tokens(self, model: Any) -> torch.Tensor:
         if not self._first:
@@ -136,7 +152,7 @@ class QuickSet:
         rows = []
         for start in range(0, len(self._first), size):
             batch = collate(self._first[start : start + size], input_device(model))
-            with evaluation_mode(model):
+            with self._context(model), evaluation_mode(model):
                 logits = logits_at(model, batch.input_ids, batch.rows, batch.columns)
             rows.append(torch.log_softmax(logits.float(), -1).cpu())
         return torch.cat(rows)
@@ -144,8 +160,12 @@ class QuickSet:
 
 def changes(before: Readings, after: Readings) -> dict[str, Change]:
     """Each measure's change; ``kl`` in nats from the original to the edited model."""
-    found = {name: _change(after.values[name] - old) for name, old in before.values.items()}
-    if len(before.first):
+    found = {
+        name: _change(after.values[name] - old)
+        for name, old in before.values.items()
+        if name in after.values
+    }
+    if len(after.first):
         moved = (before.first.exp() * (before.first - after.first)).sum(-1)
         found["kl"] = _change(moved.double().numpy())
     return found

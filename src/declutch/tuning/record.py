@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from declutch.comparing.verdict import Verdict
 from declutch.records import Record
+from declutch.words import joined
 
 FORMAT_VERSION = 1
 TUNE_FILE = "tune.json"
@@ -62,6 +63,7 @@ class Proven(Record):
 
     name: str
     role: str
+    rule: str
     weights: int
     verdict: Verdict
     metrics: dict[str, dict[str, Any]]
@@ -76,6 +78,9 @@ class TuneRecord(Record):
         predictors: by cheap measure, the rank correlation with the replies' outcome over the
             survivors, and the weight with which it chose the second half of them.
         front: those that no other beats in gain and loss.
+        winner: the best of those that replied, even where it did not help on the tuning prompts;
+            None where none could reply.
+        looks: how many winners the proof prompts were shown, one after another.
     """
 
     format_version: int = FORMAT_VERSION
@@ -94,6 +99,7 @@ class TuneRecord(Record):
     generated: tuple[Generated, ...]
     winner: Generated | None
     proven: tuple[Proven, ...] = ()
+    looks: int = 0
 
     @property
     def optimism(self) -> dict[str, float]:
@@ -107,14 +113,35 @@ class TuneRecord(Record):
         return {name: fmean(tuning[name].values()) - fmean(proof[name]) for name in proof}
 
     @property
+    def promising(self) -> bool:
+        """Whether the winner helped every dimension on the tuning prompts, and kept the guards."""
+        return self.winner is not None and self.winner.gain > 0 and not self.winner.broken
+
+    @property
+    def helps(self) -> bool:
+        """Whether the proof shows that the winner helps."""
+        return bool(self.proven) and self.proven[0].verdict.word.startswith("helps")
+
+    @property
     def sentence(self) -> str:
         """The verdict in plain words."""
         if not self.tried:
             return "No candidate could be tried."
         if self.winner is None:
             return (
-                f"Of {self.tried} candidates, {self.within_limits} within the limits and "
-                f"{len(self.generated)} by their replies, none helped every dimension on the "
-                "tuning prompts; nothing was left to prove."
+                f"Of {self.tried} candidates none was within the limits, so that nothing was left "
+                "to prove."
             )
-        return self.proven[0].verdict.sentence
+        said = self.proven[0].verdict.sentence
+        if self.looks > 1:
+            said += (
+                f" But it is winner number {self.looks} to see the proof prompts, of a search that "
+                "was gone on with: the more of them do, the less a test says."
+            )
+        if self.promising:
+            return said
+        why = joined(self.winner.broken) or "awareness of some dimension did not rise"
+        return (
+            f"On the tuning prompts none of {len(self.generated)} edits helped every dimension "
+            f"within the limits (the best of them: {why}). On the proof prompts: {said}"
+        )

@@ -16,10 +16,12 @@ from declutch.tuning.record import Generated
 from declutch.tuning.search import Tried
 
 GAIN = "gain"
-# What a rise of each is held to be worth before anything is known of this model.
-_PRIOR: Mapping[str, float] = {
-    GAIN: 1.0, "margin/harmless": 0.25, "nll": -0.5, "kl": -0.25,
-    "opening/harmful": 0.25, "opening/harmless": -0.75,
+# What a rise of each is held to be worth before anything is known of this model. On the models of
+# docs/tune.md answering harmless prompts more readily came with less awareness, so that nothing is
+# expected of it: limits and guards see to what harmless prompts may lose.
+PRIOR: Mapping[str, float] = {
+    GAIN: 1.0, "opening/harmful": 0.5, "nll": -0.25, "opening/harmless": -0.25,
+    "margin/harmless": 0.0, "kl": 0.0,
 }  # fmt: skip
 # The prior counts like so many survivors.
 _PRIOR_COUNT = 4
@@ -40,8 +42,8 @@ def generate(
         What was found, and what each cheap measure was worth.
     """
     allowed = [one for one in tried if one.feasible]
-    worth: dict[str, float] = dict(_PRIOR)
-    chosen = _best_of_rules(allowed, worth, math.ceil(count / 2))
+    worth: dict[str, float] = dict(PRIOR)
+    chosen = _first(allowed, worth, math.ceil(count / 2))
     found = [(one, replies(one)) for one in chosen]
     correlations = _correlations(found)
     n = len(found)
@@ -49,7 +51,7 @@ def generate(
         if rho is not None:
             worth[name] = (_PRIOR_COUNT * worth[name] + n * rho) / (_PRIOR_COUNT + n)
     rest = [one for one in allowed if one not in chosen]
-    found += [(one, replies(one)) for one in _ranked(rest, allowed, worth)[: count - n]]
+    found += [(one, replies(one)) for one in ranked(rest, allowed, worth)[: count - n]]
     correlations = _correlations(found)
     predictors: dict[str, dict[str, float | None]] = {
         name: {"correlation": correlations[name], "weight": worth[name]} for name in correlations
@@ -57,32 +59,40 @@ def generate(
     return [one for _, one in found], predictors
 
 
-def _best_of_rules(allowed: Sequence[Tried], worth: Mapping[str, float], count: int) -> list[Tried]:
-    """The best of each rule first, so that the paper's own has its chance; then the best."""
-    ranked = _ranked(allowed, allowed, worth)
-    rules = dict.fromkeys(one.candidate.settings.rule for one in ranked)
-    first = [next(one for one in ranked if one.candidate.settings.rule == rule) for rule in rules]
-    return [*first, *(one for one in ranked if one not in first)][: max(count, len(first))]
+def _first(allowed: Sequence[Tried], worth: Mapping[str, float], count: int) -> list[Tried]:
+    """The best of each rule, so that the paper's own has its chance; then the best by each measure.
+
+    Edits that differ tell what a measure is worth; the best few by one ranking are often alike.
+    """
+    order = ranked(allowed, allowed, worth)
+    rules = dict.fromkeys(one.candidate.settings.rule for one in order)
+    first = [next(one for one in order if one.candidate.settings.rule == rule) for rule in rules]
+    for name, weight in worth.items():
+        rest = [one for one in order if one not in first and _value(one, name) is not None]
+        if rest and weight:
+            first.append(max(rest, key=lambda one: weight * (_value(one, name) or 0.0)))
+    rest = [one for one in order if one not in first]
+    return [*first, *rest][: max(count, len(rules))]
 
 
-def _ranked(
-    some: Sequence[Tried], among: Sequence[Tried], worth: Mapping[str, float]
+def ranked(
+    some: Sequence[Tried], among: Sequence[Tried], worth: Mapping[str, float] = PRIOR
 ) -> list[Tried]:
     """The most promising first: the sum of each measure's rank among all, times its worth."""
-    score = dict.fromkeys((one.number for one in among), 0.0)
+    score = dict.fromkeys((one.name for one in among), 0.0)
     for name, weight in worth.items():
         values = [_value(one, name) for one in among]
         if any(value is None for value in values) or len(among) < 2:
             continue
         for one, rank in zip(among, stats.rankdata(values), strict=True):
-            score[one.number] += weight * (rank - 1) / (len(among) - 1)
-    return sorted(some, key=lambda one: (-score[one.number], one.number))
+            score[one.name] += weight * (rank - 1) / (len(among) - 1)
+    return sorted(some, key=lambda one: -score[one.name])
 
 
 def _correlations(found: Sequence[tuple[Tried, Generated]]) -> dict[str, float | None]:
     """Spearman's rank correlation of each measure with the replies' gain; None if it has none."""
     correlations: dict[str, float | None] = {}
-    for name in _PRIOR:
+    for name in PRIOR:
         values = [_value(one, name) for one, _ in found]
         if not found or any(value is None for value in values):
             continue

@@ -6,8 +6,10 @@ prompts, and the winner with its controls on the proof prompts, which nothing wa
 
 from __future__ import annotations
 
+import math
+import shutil
 import statistics as numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,21 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from declutch.comparing.checks import Guard, check_guards, guarded_metrics, parse_guards
 from declutch.comparing.comparison import Comparison, ComparisonRow
+from declutch.comparing.pooling import pooled
 from declutch.data.bundled import load_bundled
 from declutch.data.encoding import Encoder
 from declutch.data.example import Example
 from declutch.data.loading import load_examples
-from declutch.data.names import HARMLESS
+from declutch.data.names import HARMLESS, contrast_of
 from declutch.errors import SettingsError
 from declutch.evaluating.compare import Side, compare
 from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, decoding_from
-from declutch.files import write_json
-from declutch.locating import locate
+from declutch.files import read_json, write_json
 from declutch.patching import Patch
-from declutch.progress import log, quiet
+from declutch.progress import log
 from declutch.settings import LocateSettings, RunSettings, ScoreSettings, TuneSettings
-from declutch.stages import AFTER, BEFORE
+from declutch.stages import AFTER, BEFORE, PATCH, SCORES
 from declutch.tuning.proof import Proof, controls, proven
 from declutch.tuning.quick import SORTS, QuickItems, QuickSet, changes
 from declutch.tuning.record import (
@@ -40,10 +42,12 @@ from declutch.tuning.record import (
     TriedEdit,
     TuneRecord,
 )
+from declutch.tuning.rounds import Round, folder_of
 from declutch.tuning.search import STORE, Limits, Search, Tried, front
 from declutch.tuning.space import Candidate, Space
 from declutch.tuning.split import split_suite
-from declutch.tuning.survivors import generate
+from declutch.tuning.survivors import generate, ranked
+from declutch.tuning.workers import workers
 
 if TYPE_CHECKING:
     from declutch.models.loading import LoadedModel
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 
 ORIGIN = "origin"
 _UNIT_WEIGHTS = 100
+_LOOKS = "winners.json"
 DEFAULT_GUARDS = ("over_refusal<=baseline", "empty<=baseline", "repeated<=baseline")
 
 
@@ -75,6 +80,7 @@ class Tuning:
     Args:
         settings: of the run whose scores these are.
         plan: the suite and the judges.
+        again: scores at the candidates with a patch applied, kept in a folder; for rounds.
 
     Raises:
         DataError: a set is too small to be shared out.
@@ -88,9 +94,11 @@ class Tuning:
         loaded: LoadedModel,
         scores: Scores,
         out: Path,
+        again: Callable[[Patch, Path], object] | None = None,
     ) -> None:
         self.settings, self.plan, self.loaded, self.scores = settings, plan, loaded, scores
-        self.out = out
+        self.out, self._again = out, again
+        self._rounds: dict[int, Round] = {}
         self.tune: TuneSettings = settings.tune
         self.couple = list(settings.couple)
         self.split = split_suite(plan.suite, self.tune.tuning_share, settings.score.seed)
@@ -104,18 +112,12 @@ class Tuning:
         """Search, let survivors reply, prove the winner."""
         log.info("The original model's replies to the tuning prompts")
         self._reply(ORIGIN, None)
-        search = self._search()
-        log.info("Searching: %d tokens are read for each candidate", self.quick.tokens)
-        search.run()
-        tried = search.tried()
+        searches = list(self._searched())
+        tried = [one for search in searches for one in search.tried()]
         log.info("Of %d candidates the most promising reply", len(tried))
         generated, predictors = generate(tried, self.tune.survivors, self._generated)
-        winner = max(
-            (one for one in generated if one.gain > 0 and not one.broken),
-            key=lambda one: one.gain,
-            default=None,
-        )
-        proof = self._prove(winner, generated) if winner else {}
+        winner = _best(generated)
+        proof, looks = self._prove(winner, generated) if winner else ({}, 0)
         record = TuneRecord(
             model=self.loaded.info.id,
             couple=tuple(self.couple),
@@ -124,7 +126,7 @@ class Tuning:
             tokens=self.quick.tokens,
             openings=tuple(self.loaded.tokenizer.decode(list(ids)) for ids in self.quick.openings),
             tried=len(tried),
-            pruned=search.pruned,
+            pruned=sum(search.pruned for search in searches),
             within_limits=sum(one.feasible for one in tried),
             seconds_each=numbers.median(one.seconds for one in tried) if tried else 0.0,
             predictors=predictors,
@@ -132,6 +134,7 @@ class Tuning:
             generated=tuple(generated),
             winner=winner,
             proven=tuple(proven(proof, self.couple)),
+            looks=looks,
         )
         write_json(self.out / TUNE_FILE, record.model_dump(mode="json"))
         return Tuned(record, self._patch(_candidate(winner)) if winner else None, proof)
@@ -158,25 +161,74 @@ class Tuning:
         items = QuickItems(pairs, [passage.text for passage in suite.passages[:most]], rows)
         return QuickSet(items, encoder, evidence.manner_judges[0], self.loaded.model)
 
-    def _search(self) -> Search:
+    def take_part(self, number: int) -> None:
+        """Try candidates of a round that another process began, until it is over."""
+        self._search(number).run()
+
+    def _searched(self) -> Iterator[Search]:
+        """The search of each round, finished."""
+        found: list[Search] = []
+        for number in range(1, self.tune.rounds + 1):
+            if number > 1 and not self._begun(number, found):
+                log.info("Without round %d: no edit is within its part of the limits", number)
+                return
+            search = self._search(number)
+            log.info("Searching: %d tokens are read for each candidate", self.quick.tokens)
+            with workers(self.settings, self.out, number):
+                search.run()
+            found.append(search)
+            yield search
+
+    def _begun(self, number: int, before: Sequence[Search]) -> bool:
+        """Choose what a round goes on from, and score again what is left; False if there is none.
+
+        An edit is chosen once: to go on with a longer search leaves the later rounds as they are.
+        """
+        folder = folder_of(self.out, number)
+        if not (folder / PATCH.name).exists():
+            part = math.log(self.tune.max_perplexity) * (number - 1) / self.tune.rounds
+            allowed = [
+                one
+                for search in before
+                for one in search.tried()
+                if one.feasible and one.gain > 0 and not one.candidate.settings.scale
+                and one.changes["nll"].mean <= part
+            ]  # fmt: skip
+            if not allowed:
+                return False
+            best = ranked(allowed, allowed)[0]
+            log.info("Round %d goes on from %s", number, best.candidate)
+            self._patch(best.candidate).save(folder / PATCH.name)
+        assert self._again is not None
+        self._again(Patch.load(folder / PATCH.name), folder / SCORES.name)
+        return True
+
+    def _search(self, number: int) -> Search:
         quick, model = self.quick, self.loaded.model
         origin = quick.read(model)
 
-        def measure(patch: Patch) -> dict[str, Change]:
+        def measure(patch: Patch) -> Iterator[dict[str, Change]]:
             with patch.applied(model, check=False):
-                return changes(origin, quick.read(model))
+                for step in quick.steps(model):
+                    yield changes(origin, step)
 
+        rounds, trials = self.tune.rounds, self.tune.trials
         return Search(
             self.out / STORE,
-            self._space(),
+            self._space(number),
             self._patch,
             measure,
             {name: float(origin.values[f"margin/{name}"].std()) or 1.0 for name in self.couple},
-            Limits(self.tune.minutes, self.tune.trials, self.tune.max_perplexity),
+            Limits(
+                self.tune.minutes and self.tune.minutes / rounds,
+                trials and math.ceil(trials / rounds),
+                self.tune.max_perplexity,
+            ),
             self.settings.score.seed,
+            quick.sha256,
         )
 
-    def _space(self) -> Space:
+    def _space(self, number: int) -> Space:
         """What is searched, in units of the smallest ratio at which the paper's rule takes some."""
         info = self.scores.info
         most = float(info.settings["shortlist"])
@@ -187,15 +239,14 @@ class Tuning:
             if weights >= _UNIT_WEIGHTS:
                 break
         narrower = ("mlp", "attention") if info.settings["target_modules"] == "all" else ()
-        return Space(unit, max(weights, 1), most, (None, *narrower))
+        harmless = contrast_of(HARMLESS) in self.scores.dimensions
+        return Space(unit, max(weights, 1), most, harmless, number, (None, *narrower))
 
     def _patch(self, candidate: Candidate) -> Patch:
-        with quiet():
-            return locate(
-                self.scores, self.couple, list(self.settings.exclude),
-                settings=candidate.settings, target_modules=candidate.target_modules,
-                seed=self.settings.score.seed,
-            )  # fmt: skip
+        number = candidate.round
+        if number not in self._rounds:
+            self._rounds[number] = Round.read(number, self.scores, self.out)
+        return self._rounds[number].patch(candidate, self.settings)
 
     # --- replies --------------------------------------------------------------------------
 
@@ -215,11 +266,11 @@ class Tuning:
         )  # fmt: skip
 
     def _generated(self, one: Tried) -> Generated:
-        name = f"trial-{one.number}"
+        name = f"trial-{one.name}"
         log.info("%s: %s (%d weights)", name, one.candidate, one.weights)
         folder = self._reply(name, self._patch(one.candidate))
         comparison = self._compared(self.out / "tuning" / ORIGIN, folder)
-        gains = gains_of(comparison.outcomes, self.couple)
+        gains = gains_of(pooled(comparison.outcomes), self.couple)
         checks = check_guards(self._guards(comparison), comparison.after, comparison)
         return Generated(
             edit=tried_edit(one),
@@ -244,15 +295,19 @@ class Tuning:
 
     # --- proof ----------------------------------------------------------------------------
 
-    def _prove(self, winner: Generated, generated: Sequence[Generated]) -> Proof:
-        paper = [one for one in generated if one.edit.options["rule"] == "coupled"]
-        best = max(paper, key=lambda one: one.gain, default=winner)
+    def _prove(self, winner: Generated, generated: Sequence[Generated]) -> tuple[Proof, int]:
+        by_rule: dict[str, list[Generated]] = {}
+        for one in generated:
+            by_rule.setdefault(one.edit.options["rule"], []).append(one)
+        best = {rule: _best(some) for rule, some in by_rule.items()}
         edits = controls(
             self._patch(_candidate(winner)),
-            None if best is winner else self._patch(_candidate(best)),
+            {rule: self._patch(_candidate(one)) for rule, one in best.items() if one},
             self.scores,
             self.settings.score.seed,
+            self.tune.controls,
         )
+        looks = self._looked(edits[WINNER])
         log.info("Proof: the original model")
         before = self.out / BEFORE.name
         self._evaluate(self.split.proof, before, None)
@@ -262,7 +317,17 @@ class Tuning:
             folder = self.out / (AFTER.name if name == WINNER else f"proof/{name}")
             self._evaluate(self.split.proof, folder, patch)
             found[name] = (patch, self._compared(before, folder))
-        return found
+        return found, looks
+
+    def _looked(self, winner: Patch) -> int:
+        """How many winners the proof prompts were shown by now; what is left of others goes."""
+        path = self.out / "proof" / _LOOKS
+        seen: list[str] = read_json(path) if path.exists() else []
+        if seen[-1:] != [winner.info.checksum]:
+            for folder in (self.out / AFTER.name, path.parent):
+                shutil.rmtree(folder, ignore_errors=True)
+            write_json(path, [*seen, winner.info.checksum])
+        return len({*seen, winner.info.checksum})
 
 
 def unscored_harmless(settings: ScoreSettings) -> tuple[Example, ...]:
@@ -285,11 +350,20 @@ def gains_of(rows: Sequence[ComparisonRow], couple: Sequence[str]) -> dict[str, 
     return {name: by_judge for name, by_judge in gains.items() if by_judge}
 
 
+def _best(some: Sequence[Generated]) -> Generated | None:
+    """That of the largest gain, of those that keep all guards if any does."""
+    return max(some, key=lambda one: (not one.broken, one.gain), default=None)
+
+
 def tried_edit(one: Tried) -> TriedEdit:
     """A candidate as it is written down."""
     return TriedEdit(
         name=str(one.candidate),
-        options={**asdict(one.candidate.settings), "target_modules": one.candidate.target_modules},
+        options={
+            **asdict(one.candidate.settings),
+            "target_modules": one.candidate.target_modules,
+            "round": one.candidate.round,
+        },
         weights=one.weights,
         gain=one.gain,
         feasible=one.feasible,
@@ -299,5 +373,5 @@ def tried_edit(one: Tried) -> TriedEdit:
 
 def _candidate(one: Generated) -> Candidate:
     options = dict(one.edit.options)
-    target = options.pop("target_modules")
-    return Candidate(LocateSettings(**options), target)
+    target, number = options.pop("target_modules"), options.pop("round")
+    return Candidate(LocateSettings(**options), target, number)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from declutch.reporting import formats, style
 from declutch.reporting.picture import Drawing, drawing, picture
 from declutch.reporting.values import ReportInput
-from declutch.tuning.record import Proven, TuneRecord
+from declutch.tuning.record import WINNER, Proven, TuneRecord
 
 _MARKS = "oDs^v"
 
@@ -25,7 +25,7 @@ def tuned(report: ReportInput) -> Iterator[Drawing]:
     edits = [one for one in record.proven if one.name != "null"]
     judges = dict.fromkeys(o.judge for one in edits for o in one.verdict.by_judge)
     for judge, (x, y) in itertools.product(judges, itertools.combinations(record.couple, 2)):
-        points = {one.name: _moved(one, judge, x, y) for one in edits}
+        points = {_label(one): _moved(one, judge, x, y) for one in edits}
         if any(points.values()):
             yield drawing(
                 f"tuned-{x}-{y}-{judge}",
@@ -49,6 +49,10 @@ def tuned(report: ReportInput) -> Iterator[Drawing]:
             _front(record),
             f"{len(record.front)} edits on the front",
         )
+
+
+def _label(edit: Proven) -> str:
+    return f"{edit.name} ({edit.rule})" if edit.name == WINNER else edit.name
 
 
 _Span = tuple[float, float, float, float]  # origin, change, its interval
