@@ -187,7 +187,7 @@ def test_options_and_commands_in_the_text_exist(page: Path) -> None:
     known |= set(re.findall(r"--[a-z][a-z-]+", benchmark_parser().format_help()))
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
     for span in re.findall(r"`([^`]+)`", text):
-        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span):
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", span):
             assert option in known, f"{option} in `{span}`"
         if match := re.match(r"declutch (\w+)", span):
             assert match[1] in commands, span

@@ -65,6 +65,7 @@ from declutch.settings import LocateSettings as LocateSettings
 from declutch.settings import ModelSettings as ModelSettings
 from declutch.settings import RunSettings as RunSettings
 from declutch.settings import ScoreSettings as ScoreSettings
+from declutch.settings import TrainSettings as TrainSettings
 from declutch.settings import TuneSettings as TuneSettings
 from declutch.suites.base import SUITES as SUITES
 from declutch.suites.base import Passage as Passage
@@ -75,5 +76,11 @@ from declutch.suites.loading import load_suites as load_suites
 
 __all__: list[str]
 __version__: str
+from declutch.training.adapters import with_adapter as with_adapter
+from declutch.training.job import Trained as Trained
+from declutch.training.method import TRAININGS as TRAININGS
+from declutch.training.method import Training as Training
+from declutch.training.record import TrainingRecord as TrainingRecord
+from declutch.training.train import train as train
 from declutch.tuning.record import TuneRecord as TuneRecord
 from declutch.tuning.tune import Tuned as Tuned

@@ -95,8 +95,7 @@ def write_checkpoint(
         SettingsError: the folder exists.
         ModelError: the model's weights can't be told in its files.
     """
-    stored, held = loaded.stored, loaded.model.dtype
-    as_held = stored and (dtype not in ("auto", "checkpoint") or rounds(stored.dtype, held))
+    held = loaded.model.dtype
     change, undo = (
         (patch.apply, patch.revert) if state == "patched" else (patch.revert, patch.apply)
     )
@@ -109,11 +108,22 @@ def write_checkpoint(
     }
     try:
         return save_checkpoint(
-            expanded(folder), loaded.model, loaded.tokenizer, expected, stored,
-            held if as_held else None,
+            expanded(folder), loaded.model, loaded.tokenizer, expected, loaded.stored,
+            written_dtype(loaded, dtype),
         )  # fmt: skip
     finally:
         undo(loaded.model, check=False)
+
+
+def written_dtype(loaded: LoadedModel, dtype: str) -> torch.dtype | None:
+    """In what a model's checkpoint is written; None for each tensor as it is stored.
+
+    Args:
+        dtype: as ``--dtype``.
+    """
+    stored, held = loaded.stored, loaded.model.dtype
+    named = dtype not in ("auto", "checkpoint")
+    return held if stored and (named or rounds(stored.dtype, held)) else None
 
 
 def write_on_disk(

@@ -48,6 +48,7 @@ Folds = Annotated[int, Range(2, _LARGEST_COUNT)]
 Length = Annotated[int, Range(2, _LARGEST_COUNT)]  # a token, and one to predict from it
 Seed = Annotated[int, Range(0, _LARGEST_SEED)]
 Share = Annotated[float, Range(0, 1, above=True)]
+Fraction = Annotated[float, Range(0, 1)]
 Scale = Annotated[float, Range(-_FINITE, _FINITE)]
 Temperature = Annotated[float, Range(0, _FINITE)]
 Positive = Annotated[float, Range(0, _FINITE, above=True)]

@@ -16,7 +16,9 @@ from cyclopts import Group, Parameter, Token
 from declutch.errors import SettingsError
 from declutch.ranges import (
     Count,
+    CountOrZero,
     Factor,
+    Fraction,
     Length,
     Minutes,
     Positive,
@@ -27,22 +29,13 @@ from declutch.ranges import (
     check_ranges,
 )
 
-MODEL, DATA, SCORING, SELECTION, TUNING, EVALUATION, GUARDS, OUTPUT, DANGEROUS = (
+MODEL, DATA, SCORING, SELECTION, TUNING, TRAINING, EVALUATION, GUARDS, OUTPUT, DANGEROUS = (
     Parameter(group=Group(title, sort_key=10 + number))
     for number, title in enumerate(
-        (
-            "Model",
-            "Data",
-            "Scoring",
-            "Selection",
-            "Tuning",
-            "Evaluation",
-            "Guards",
-            "Output",
-            "Dangerous",
-        )
+        ("Model", "Data", "Scoring", "Selection", "Tuning", "Training", "Evaluation", "Guards",
+         "Output", "Dangerous")
     )
-)
+)  # fmt: skip
 
 Dtype = Literal["auto", "checkpoint", "float32", "bfloat16", "float16"]
 PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
@@ -50,6 +43,7 @@ Scope = Literal["matrix", "layer", "model"]
 Granularity = Literal["weight", "neuron", "head", "expert"]
 Pairing = Literal["order", "length", "seeded"]
 Mode = Literal["lenient", "strict"]
+Control = Literal["rules", "random", "null"]
 S = TypeVar("S", bound="Settings")
 
 
@@ -112,8 +106,8 @@ class ModelSettings(Settings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class EncodingSettings(Settings):
-    """Which examples are used, how they become tokens, and which matrices are meant."""
+class SampleSettings(Settings):
+    """Which examples are used, and how they become tokens."""
 
     num_samples: Annotated[Count, DATA] = 128
     """Examples of each dimension, sampled with the seed."""
@@ -126,6 +120,13 @@ class EncodingSettings(Settings):
     prompt_format: Annotated[PromptFormat, DATA] = "auto"
     """auto: chat where the tokenizer has a template. raw-released: as the code published with the
     paper."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EncodingSettings(SampleSettings):
+    """The same, and which matrices are meant."""
+
     target_modules: Annotated[str, SCORING] = "mlp"
     """mlp, attention, all, or a regular expression for module names."""
 
@@ -278,11 +279,7 @@ class TuneSettings(Settings):
     """Most tokens of those replies."""
     quick_items: Annotated[Count, TUNING] = 12
     """Pairs, passages and prompts of each set that every candidate is tried on."""
-    controls: Annotated[tuple[Literal["rules", "random", "null"], ...], TUNING] = (
-        "rules",
-        "random",
-        "null",
-    )
+    controls: Annotated[tuple[Control, ...], TUNING] = ("rules", "random", "null")
     """What the proof shows beside the winner: the best of the other rules, as many weights at
     random, the winner's weights as they are; repeatable."""
     rounds: Annotated[Count, TUNING] = 1
@@ -290,6 +287,55 @@ class TuneSettings(Settings):
     perplexity may become is applied, and what is left is scored again at the candidates alone."""
     processes: Annotated[Count, TUNING] = 1
     """How many processes try candidates."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(SampleSettings):
+    """How a model is trained; see docs/training.md. Nothing given is the method's own default."""
+
+    method: Annotated[str, TRAINING] = "lora"
+    """full, lora, dora, loreft, or FILE.py:NAME."""
+    share: Annotated[tuple[str, ...], DATA] = ()
+    """NAME=SHARE of a dimension in all examples, as fairness=0.5; repeatable."""
+    epochs: Annotated[Positive, TRAINING] = 3.0
+    """How often each example is seen."""
+    steps: Annotated[Count | None, TRAINING] = None
+    """Optimizer steps, in place of epochs."""
+    learning_rate: Annotated[Positive | None, TRAINING] = None
+    """At its highest [default: full 1e-5, lora and dora 2e-4, loreft 9e-4]."""
+    batch_size: Annotated[Count, TRAINING] = 8
+    """Examples at a time, of each process."""
+    accumulation: Annotated[Count, TRAINING] = 1
+    """Batches of each step."""
+    weight_decay: Annotated[Fraction, TRAINING] = 0.0
+    """Of AdamW."""
+    warmup: Annotated[Fraction, TRAINING] = 0.03
+    """Share of the steps in which the learning rate rises."""
+    bf16: Annotated[bool, TRAINING] = False
+    """Compute in bfloat16, whatever the weights are in."""
+    rank: Annotated[Count | None, TRAINING] = None
+    """lora, dora [default: 8], loreft [default: 4]."""
+    alpha: Annotated[Positive | None, TRAINING] = None
+    """lora, dora: the change is multiplied by alpha / rank [default: 16]."""
+    dropout: Annotated[Fraction | None, TRAINING] = None
+    """lora, dora, loreft: share of inputs left out while training [default: 0]."""
+    target_modules: Annotated[str | None, TRAINING] = None
+    """lora, dora: mlp, attention, all, or a regular expression [default: all]."""
+    layers: Annotated[tuple[CountOrZero, ...], TRAINING, NUMBERS] = ()
+    """loreft: after which decoder blocks, as 3,9,18 [default: all]."""
+    first: Annotated[CountOrZero | None, TRAINING] = None
+    """loreft: how many of a prompt's first tokens [default: 5]."""
+    last: Annotated[CountOrZero | None, TRAINING] = None
+    """loreft: how many of a prompt's last tokens [default: 5]."""
+    save_steps: Annotated[Count | None, TRAINING] = None
+    """Steps between checkpoints to go on from [default: an epoch]."""
+    merge: Annotated[bool, TRAINING] = False
+    """lora, dora: write the merged checkpoint too."""
+    protect_value: Annotated[Literal["keep", "zero"], TRAINING] = "keep"
+    """What protected weights are held at."""
+    protect_ratio: Annotated[Share | None, TRAINING] = None
+    """Protect what is coupled at this ratio, located first of --couple and --exclude."""
 
 
 PARTS: Mapping[str, Any] = {
@@ -354,25 +400,3 @@ class RunSettings:
             max_length=self.score.max_length,
             seed=self.score.seed,
         )
-
-
-def demo_settings() -> RunSettings:
-    """The demo: a search for an edit, sized for ten minutes on two cores.
-
-    The paper's ratio of 5e-7 would select nothing in matrices this small.
-    """
-    return RunSettings(
-        model="demo",
-        couple={"fairness": "bundled:fairness", "privacy": "bundled:privacy"},
-        exclude={"general": "bundled:general"},
-        score=ScoreSettings(num_samples=32),
-        judging=JudgingSettings(max_new_tokens=40, batch_size=50),
-        tune=TuneSettings(
-            trials=16,
-            survivors=4,
-            tuning_share=0.4,
-            tuning_limit=20,
-            processes=2,
-            controls=("rules", "random"),
-        ),
-    )

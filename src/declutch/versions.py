@@ -8,10 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 _PACKAGES = ("declutch", "torch", "transformers", "safetensors", "tokenizers", "numpy", "scipy")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result can depend on."""
+def versions(*more: str) -> dict[str, str]:
+    """Versions of Python and of the packages that a result can depend on; of others beside them."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

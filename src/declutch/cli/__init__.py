@@ -25,6 +25,7 @@ _COMMANDS = {
         "locate": "Choose the coupled neurons and make a patch.",
         "apply": "Write a patched checkpoint.",
         "revert": "Write the original checkpoint back from a patched one.",
+        "train": "Fine-tune a model, full or by an adapter, to compare with.",
     },
     "Evidence": {
         "evaluate": "Evaluate a model, with or without a patch.",

@@ -28,6 +28,7 @@ def evaluate(
     *,
     output: Out,
     patch: Annotated[Path | None, A_PATH, EVALUATION] = None,
+    adapter: Annotated[Path | None, A_PATH, EVALUATION] = None,
     twice: Annotated[bool, EVALUATION, Parameter(negative="")] = False,
     evaluation: EvaluateSettings = EvaluateSettings(),
     engine: EngineFlags = EngineFlags(),
@@ -43,6 +44,7 @@ def evaluate(
 
     Args:
         patch: Folder of a patch, applied in memory for the time.
+        adapter: Folder that «declutch train» wrote, or an adapter in PEFT's format.
         twice: Evaluate again into RESULTS/again, in another order and batch size and (sampled) with
             another seed, and print what noise alone does.
         baseline: Results that guards compare with, and the comparison shown.
@@ -54,13 +56,16 @@ def evaluate(
     from declutch.evaluating.checking import check_guard_names, guard_results, prepare_guards
     from declutch.evaluating.plan import decoding_from, make_plan
     from declutch.models.loading import load_model
+    from declutch.training.adapters import with_adapter
 
     asked = prepare_guards(checks.guard, baseline)
-    _check_engine(engine, patch)
+    _check_engine(engine, patch, adapter)
     if engine.engine == "transformers":
         plan = make_plan(evaluation)
         check_guard_names(asked, plan)
         loaded = load_model(model, load)
+        if adapter is not None:
+            loaded = with_adapter(loaded, adapter)
         run: Run = partial(
             with_weights, loaded.model, loaded.tokenizer, patch=patch, model_info=loaded.info
         )
@@ -84,7 +89,7 @@ def evaluate(
     return int(any(not guard.held for guard in results.guards))
 
 
-def _check_engine(flags: EngineFlags, patch: Path | None) -> None:
+def _check_engine(flags: EngineFlags, patch: Path | None, adapter: Path | None) -> None:
     name = flags.engine
     if name != "server" and (flags.url or flags.api_key_env):
         raise SettingsError("--url and --api-key-env are for --engine server.")
@@ -92,6 +97,11 @@ def _check_engine(flags: EngineFlags, patch: Path | None) -> None:
         raise SettingsError(
             f"--patch needs the model's weights, and --engine {name} does not show them. Write a "
             f"patched checkpoint first: declutch apply MODEL {patch} -o DIR, and evaluate that."
+        )
+    if name != "transformers" and adapter is not None:
+        raise SettingsError(
+            f"--adapter goes into the model's weights, and --engine {name} does not show them. "
+            "Write the merged checkpoint (declutch train ... --merge), and evaluate that."
         )
 
 

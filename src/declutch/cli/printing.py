@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from declutch.patching import Patch
     from declutch.reporting.report import ReportPaths
     from declutch.scoring.shortlists import ScoresInfo
+    from declutch.training.record import TrainingRecord
     from declutch.tuning.tune import Tuned
 
 
@@ -223,3 +224,24 @@ def print_checkpoint(folder: Path, checked: int, state: str, *, as_json: bool) -
         return
     text = f"{folder}: the {state} model; all {checked:,} weights of the patch read back right."
     print(visible(text))
+
+
+def print_trained(record: TrainingRecord, out: Path, *, as_json: bool) -> None:
+    """How the loss fell, what was trained and held, and where it is."""
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+        return
+    share = record.trainable / record.parameters
+    lines = [
+        f"{record.method}: {record.trainable:,} of {record.parameters:,} numbers trained "
+        f"({share:.2%}) in {len(record.steps)} steps; loss {record.steps[0].loss:.3f} → "
+        f"{record.steps[-1].loss:.3f}"
+    ]
+    if record.protected:
+        at = "zero" if record.protected.value == "zero" else "their values"
+        lines.append(f"{record.protected.weights:,} protected weights are at {at}, bit for bit")
+    adapter = any(name.startswith("adapter/") for name in record.files or ())
+    judged = f"MODEL --adapter {out}" if adapter else f"{out / 'model'}"
+    lines.append(f"Judge it with: declutch evaluate {judged} -o RESULTS")
+    for line in lines:
+        print(visible(line))

@@ -26,8 +26,8 @@ from declutch.terminal import visible
 DONE, WRONG_INPUT, OWN_FAULT = 0, 2, 3
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 # Commands that find what they did before in the folder of -o.
-_GO_ON = ("run", "demo", "score", "evaluate")
-_SEVERAL_PROCESSES = ("score",)
+_GO_ON = ("run", "demo", "score", "evaluate", "train")
+_SEVERAL_PROCESSES = ("score", "train")
 _REPORT = (
     "This is a fault of declutch, not of what you gave it. Please report it with the command and "
     "what -v prints."
@@ -116,7 +116,7 @@ def _refuse_torchrun(name: str) -> None:
         raise SettingsError(
             f"WORLD_SIZE is {size}: this is one of several processes, as torchrun starts them, and "
             f"«declutch {name}» runs in one. Start it without torchrun, or unset WORLD_SIZE; only "
-            "«declutch score» shares its work among processes."
+            "«declutch score» and «declutch train» share their work among processes."
         )
 
 

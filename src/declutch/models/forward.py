@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from declutch.data.encoding import EncodedExample
 from declutch.models.batches import length_batches
+from declutch.models.prompts import prompts_end
 from declutch.progress import track
 
 
@@ -66,11 +67,19 @@ def logits_at(model: nn.Module, input_ids: Tensor, rows: Tensor, columns: Tensor
     Whatever the model does to its logits after the head (scaling, soft-capping) is applied as it
     is, element by element.
     """
-    with _head_at(model, rows, columns) as gathered:
+    ends = _prompt_ends(input_ids, rows, columns)
+    with _head_at(model, rows, columns) as gathered, prompts_end(ends):
         logits: Tensor = model(input_ids=input_ids, use_cache=False).logits
     if gathered():
         return logits[0]
     return logits[rows.to(logits.device), columns.to(logits.device)]
+
+
+def _prompt_ends(input_ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``[B]``: the tokens up to the first position that predicts a counted one."""
+    device = input_ids.device
+    whole = torch.full((len(input_ids),), input_ids.shape[1], device=device)
+    return whole.scatter_reduce(0, rows.to(device), columns.to(device) + 1, "amin")
 
 
 def token_losses(model: nn.Module, batch: Batch) -> Tensor:

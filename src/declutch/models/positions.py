@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sized
 from typing import Any
 
 from torch import nn
+
+from declutch.errors import SettingsError
 
 # Rotary positions have no table: beyond the configured number they go on, if worse and worse.
 _TABLE = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?|pos_emb\w*)$")
@@ -26,3 +29,18 @@ def position_table(model: nn.Module) -> int | None:
             # Some tables begin with rows that no position uses.
             return min(stated or module.num_embeddings, module.num_embeddings)
     return None
+
+
+def refuse_too_long(model: nn.Module, examples: Iterable[Sized], name: str) -> None:
+    """Refuse a dimension's examples that are longer than the model's table of positions.
+
+    Raises:
+        SettingsError: one is.
+    """
+    positions = position_table(model)
+    longest = max(map(len, examples), default=0)
+    if positions is not None and longest > positions:
+        raise SettingsError(
+            f"An example of {name} has {longest} tokens, and the model has {positions} "
+            f"positions. Give --max-length {positions} (responses are cut, never prompts)."
+        )

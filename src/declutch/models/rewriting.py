@@ -40,7 +40,7 @@ def rewrite(
     stored: StoredCheckpoint,
     current: Mapping[str, Tensor],
     folder: Path,
-    most_changes: int,
+    most_changes: int | None,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write a stored checkpoint into a folder with the values of the model in memory.
@@ -49,7 +49,7 @@ def rewrite(
         stored: what the model was loaded from.
         current: the model's tensors (:func:`by_stored_name`).
         folder: is made here.
-        most_changes: values that may differ between the files and the model.
+        most_changes: values that may differ between the files and the model; None for any number.
         dtype: write real numbers so; by default each tensor as it was stored.
 
     Raises:
@@ -67,7 +67,7 @@ def rewrite(
             metadata = reader.metadata()
         save_file(tensors, folder / file.name, metadata=metadata or {"format": "pt"})
     total = sum(count for count, _ in changes.values())
-    if total > most_changes:
+    if most_changes is not None and total > most_changes:
         raise ModelError(
             f"The model in memory is not the one in {stored.folder}: {total:,} of its "
             f"values differ from the files and {most_changes:,} were to be changed (most in "

@@ -37,6 +37,8 @@ def save_checkpoint(
     expected: Mapping[str, tuple[Tensor, Tensor]],
     stored: StoredCheckpoint | None = None,
     dtype: torch.dtype | None = None,
+    *,
+    trained: bool = False,
 ) -> int:
     """Save a checkpoint: model, tokenizer, chat template and generation config; then check it.
 
@@ -47,6 +49,7 @@ def save_checkpoint(
             values, so that whatever else is in them goes along. Without it transformers writes
             what the model holds.
         dtype: write real numbers so; by default each tensor as it was stored.
+        trained: values beside the expected ones differ from the files too.
 
     Returns:
         The number of positions that were read back and found right.
@@ -59,7 +62,7 @@ def save_checkpoint(
     current = by_stored_name(stored, model) if stored else None
     with locked_beside(folder), atomic_path(folder) as temporary:
         if stored and current is not None:
-            most = sum(len(indices) for indices, _ in expected.values())
+            most = None if trained else sum(len(indices) for indices, _ in expected.values())
             rewrite(stored, current, temporary, most, dtype)
         else:
             with quiet_transformers():

@@ -234,7 +234,8 @@ def _adapter_error(reference: str, config: Path) -> ModelError:
     return ModelError(
         f"{reference} holds an adapter (LoRA and the like){of}, not a model of its own. Merge it "
         "into its model first (PEFT: AutoPeftModelForCausalLM.from_pretrained(...)"
-        ".merge_and_unload().save_pretrained(DIR), and the tokenizer too), and give declutch DIR."
+        ".merge_and_unload().save_pretrained(DIR), and the tokenizer too), and give declutch DIR; "
+        "«declutch evaluate MODEL --adapter» takes the adapter as it is."
     )
 
 

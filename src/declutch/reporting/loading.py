@@ -16,6 +16,7 @@ from declutch.records import read_record
 from declutch.reporting.values import PatchSummary, ReportInput, ScoredData
 
 if TYPE_CHECKING:
+    from declutch.training.record import TrainingRecord
     from declutch.tuning.record import TuneRecord
 
 # What is known of a dimension, and what stands in its place where it is not.
@@ -63,6 +64,7 @@ def load_input(
         model_parameters=count_parameters(out / "model"),
         stability=Stability.load(out),
         tuned=_tuned(out),
+        training=_training(out),
     )
 
 
@@ -71,6 +73,13 @@ def _tuned(out: Path) -> TuneRecord | None:
 
     path = out / TUNE_FILE
     return read_record(path, TuneRecord, FORMAT_VERSION) if path.is_file() else None
+
+
+def _training(out: Path) -> TrainingRecord | None:
+    from declutch.training.record import FORMAT_VERSION, TRAINING_FILE, TrainingRecord
+
+    path = out / TRAINING_FILE
+    return read_record(path, TrainingRecord, FORMAT_VERSION) if path.is_file() else None
 
 
 def check_complete(out: Path) -> None:

@@ -16,6 +16,7 @@ from declutch.comparing.results import MeasureFacts, ModelRecord
 if TYPE_CHECKING:
     from declutch.patching.units import ChosenUnit
     from declutch.stability import Stability
+    from declutch.training.record import TrainingRecord
     from declutch.tuning.record import TuneRecord
 
 # A layer's number in a metric's name: ``dependence/cka/layer_12``, ``dependence/hsic/12``.
@@ -112,6 +113,7 @@ class ReportInput:
         model_parameters: of the saved checkpoint; None where there is none.
         stability: what other samples of the data give, where the run was made on several.
         tuned: how the patch was searched for; None where it was not.
+        training: what trained the model that was evaluated; None where nothing did.
     """
 
     out: Path
@@ -122,6 +124,7 @@ class ReportInput:
     model_parameters: int | None = None
     stability: Stability | None = None
     tuned: TuneRecord | None = None
+    training: TrainingRecord | None = None
 
     @property
     def rows(self) -> tuple[ComparisonRow, ...]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from declutch.data.dimension import DataLike
 from declutch.models.forward import evaluation_mode
 from declutch.scoring.dimension import score_dimension
 from declutch.scoring.distributed import session
 from declutch.scoring.partial import Partial
-from declutch.scoring.prepare import DataLike, prepare
+from declutch.scoring.prepare import prepare
 from declutch.scoring.shortlists import Candidates, Scores
 from declutch.settings import ScoreSettings
 

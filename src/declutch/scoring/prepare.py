@@ -4,53 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from declutch.data.dimension import DataLike, LoadedDimension, load_dimension
 from declutch.data.encoding import EncodedDimension, EncodedExample, Encoder, encode_all
-from declutch.data.example import Example
-from declutch.data.held import Rows, are_examples, checked_examples
-from declutch.data.loading import LoadedData, LoadReport, examples_sha256, load_examples
 from declutch.data.names import dimension_of
-from declutch.data.sources import Source
-from declutch.errors import SettingsError
 from declutch.models.matrices import Coverage, find_matrices
-from declutch.models.positions import position_table
+from declutch.models.positions import refuse_too_long
 from declutch.models.probes import must_be_alone
 from declutch.scoring.contrast import encode_pairs, statistics, with_harmless
 from declutch.scoring.dimension import Job
 from declutch.scoring.memory import PassPlan, make_plan
 from declutch.scoring.method import Method, get_method
 from declutch.settings import ScoreSettings
-
-DataLike = LoadedData | Source | str | Path | Sequence[Example] | Rows
-
-
-@dataclass(frozen=True)
-class LoadedDimension:
-    """The examples of a dimension and what is recorded of them."""
-
-    examples: Sequence[Example]
-    source: str
-    sha256: str
-    report: LoadReport | None = None
-
-
-def _load(name: str, value: DataLike, settings: ScoreSettings) -> LoadedDimension:
-    if are_examples(value):
-        checked_examples(value, f"The data of «{name}»")
-        return LoadedDimension(value, "memory", examples_sha256(value))
-    if not isinstance(value, LoadedData):
-        value = load_examples(
-            value,
-            num_samples=settings.num_samples,
-            seed=settings.seed,
-            allow_fewer=settings.allow_fewer,
-        )
-    return LoadedDimension(value.examples, str(value.source), value.sha256, value.report)
 
 
 @dataclass(frozen=True)
@@ -139,22 +108,11 @@ def prepare(
     }
     coverage = find_matrices(model, settings.target_modules)
     encoder = Encoder(tokenizer, settings.prompt_format, settings.max_length)
-    loaded = {name: _load(name, value, settings) for name, value in data.items()}
+    loaded = {name: load_dimension(name, value, settings) for name, value in data.items()}
     encoded = {
         key: _encode(encoder, loaded[dimension_of(key)], key, kind, settings)
         for key, kind in kinds.items()
     }
-    _check_positions(model, encoded)
-    return Prepared(kinds, methods, coverage, encoder, loaded, encoded)
-
-
-def _check_positions(model: nn.Module, encoded: Mapping[str, Encoded]) -> None:
-    """Refuse examples that are longer than the model's table of positions."""
-    positions = position_table(model)
     for name, one in encoded.items():
-        longest = max(map(len, one.examples), default=0)
-        if positions is not None and longest > positions:
-            raise SettingsError(
-                f"An example of {name} has {longest} tokens, and the model has {positions} "
-                f"positions. Give --max-length {positions} (responses are cut, never prompts)."
-            )
+        refuse_too_long(model, one.examples, name)
+    return Prepared(kinds, methods, coverage, encoder, loaded, encoded)

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from declutch.data.dimension import DataLike, LoadedDimension
 from declutch.data.encoding import (
     tokens_sha256,
 )
@@ -30,7 +31,7 @@ from declutch.scoring.distributed import Team, session
 from declutch.scoring.memory import PassPlan, hold_no_freed_memory
 from declutch.scoring.method import EntryMethod
 from declutch.scoring.partial import Partial, read_plan, write_plan
-from declutch.scoring.prepare import DataLike, Encoded, LoadedDimension, prepare
+from declutch.scoring.prepare import Encoded, prepare
 from declutch.scoring.shortlists import (
     Candidates,
     DimensionInfo,

@@ -17,6 +17,7 @@ from declutch.models.batches import length_batches
 from declutch.models.forward import evaluation_mode, input_device, output_head
 from declutch.models.matrices import decoder_blocks
 from declutch.models.probes import must_be_alone
+from declutch.models.prompts import prompts_end
 from declutch.progress import track
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def representations(
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         for place, row in enumerate(rows):
             ids[place, : lengths[row]] = torch.tensor(encoded[row])
-        for layer, output in enumerate(_outputs(model, blocks, ids.to(device))):
+        with prompts_end(torch.tensor([lengths[row] for row in rows], device=device)):
+            outputs = _outputs(model, blocks, ids.to(device))
+        for layer, output in enumerate(outputs):
             for place, row in enumerate(rows):
                 states = output[place, : lengths[row]].float()
                 found["last"][layer][row] = states[-1].double().cpu().numpy()

@@ -1,0 +1,1 @@
+"""Fine-tuning, which SPIN is compared with: methods, mixtures of data, protected weights."""
