@@ -6,8 +6,8 @@
     python -m benchmarks.granularity SCORES OUT
 
 Each edit gets a folder in OUT as `declutch evaluate demo --patch PATCH --limit 50
---max-new-tokens 40` leaves it; what is there is not done again. «As many weights» are as many in each
-matrix as the coupled units have there, at random. A table goes to stdout.
+--max-new-tokens 40` leaves it; what is there is not done again. «As many weights» are as many in
+each matrix as the coupled units have there, at random. A table goes to stdout.
 """
 
 from __future__ import annotations

@@ -51,6 +51,8 @@ from declutch.reporting.export import EXPORTS as EXPORTS
 from declutch.reporting.export import export as export
 from declutch.reporting.report import ReportPaths as ReportPaths
 from declutch.reporting.report import write_report as write_report
+from declutch.reproducing import Reproduction as Reproduction
+from declutch.reproducing import reproduce as reproduce
 from declutch.scoring.method import METHODS as METHODS
 from declutch.scoring.method import Method as Method
 from declutch.scoring.score import score as score

@@ -35,7 +35,7 @@ from declutch.scoring.score import score
 from declutch.settings import PARTS, RunSettings, StabilitySettings
 from declutch.stability import FILE_NAME as STABILITY_FILE
 from declutch.stability import FOLDER, Sample, Stability, read_samples
-from declutch.stages import AFTER, BEFORE, MODEL, PATCH, SCORES, RunFolder, refuse_other
+from declutch.stages import AFTER, BEFORE, MEMORY, MODEL, PATCH, SCORES, RunFolder, refuse_other
 from declutch.tuning.space import refuse_unsearchable
 from declutch.tuning.tune import Tuned, Tuning
 
@@ -386,7 +386,7 @@ def _described(settings: RunSettings) -> dict[str, Any]:
         **{part: _as_json(asdict(getattr(settings, part))) for part in PARTS},
         **{
             group: {
-                name: str(source) if isinstance(source, str | Path) else "memory"
+                name: str(source) if isinstance(source, str | Path) else MEMORY
                 for name, source in getattr(settings, group).items()
             }
             for group in ("couple", "exclude")

@@ -40,7 +40,6 @@ MODEL, DATA, SCORING, SELECTION, TUNING, TRAINING, EVALUATION, GUARDS, OUTPUT, D
 Dtype = Literal["auto", "checkpoint", "float32", "bfloat16", "float16"]
 PromptFormat = Literal["auto", "chat", "raw", "raw-released"]
 Scope = Literal["matrix", "layer", "model"]
-Granularity = Literal["weight", "neuron", "head", "expert"]
 Pairing = Literal["order", "length", "seeded"]
 Mode = Literal["lenient", "strict"]
 Control = Literal["rules", "random", "null"]
@@ -161,9 +160,8 @@ class LocateSettings(Settings):
     rule: Annotated[str, SELECTION] = "coupled"
     """coupled, released, single:NAME, union, contrast, balanced, random (the control), or
     FILE.py:NAME; of «run» also auto: the edit that a search finds (docs/tune.md)."""
-    granularity: Annotated[Granularity, SELECTION] = "weight"
-    """What is chosen: single weights (the paper's neurons), or whole MLP neurons, attention heads
-    or experts (docs/granularity.md)."""
+    granularity: Annotated[Literal["weight", "neuron", "head", "expert"], SELECTION] = "weight"
+    """weight (the paper's neuron), or whole units: neuron (of an MLP), head, expert."""
     scope: Annotated[Scope, SELECTION] = "matrix"
     """What the ratio is a fraction of."""
     scale: Annotated[Scale, SELECTION] = 0.0

@@ -19,10 +19,12 @@ from declutch.errors import FileFormatError, SettingsError
 from declutch.files import changed_files, hash_files, write_json
 from declutch.progress import log
 from declutch.records import Record, differences, read_record, same_json
+from declutch.versions import machine, versions
 from declutch.words import joined
 
 FORMAT_VERSION = 2  # 2: stages
 RUN_FILE = "run.json"
+MEMORY = "memory"  # what is said of a dimension whose examples were rows in memory
 _CARD = "README.md"  # the report writes it into the checkpoint, and its owner may reword it
 
 
@@ -62,10 +64,15 @@ class StageRecord(Record):
 
 
 class RunRecord(Record):
-    """``run.json``: the settings of the last command, and the stages."""
+    """``run.json``: the settings of the last command, and the stages.
+
+    Attributes:
+        circumstances: versions and machine, on which numbers can depend in their last digits.
+    """
 
     format_version: int = FORMAT_VERSION
     settings: dict[str, Any]
+    circumstances: dict[str, str] = Field(default_factory=dict)
     stages: dict[str, StageRecord] = Field(default_factory=dict)
 
 
@@ -87,7 +94,9 @@ class RunFolder:
         if (out / RUN_FILE).exists():
             stages = read_record(out / RUN_FILE, RunRecord, FORMAT_VERSION).stages
             log.info("Going on with the run in %s", out)
-        self._record = RunRecord(settings=dict(settings), stages=stages)
+        self._record = RunRecord(
+            settings=dict(settings), circumstances={**versions(), **machine()}, stages=stages
+        )
 
     def check(self, stage: Stage, made_from: Mapping[str, Any]) -> None:
         """See that a finished stage was made from these, of all that it was made from.

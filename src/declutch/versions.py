@@ -17,3 +17,14 @@ def versions(*more: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def machine() -> dict[str, str]:
+    """What a sum of floating-point numbers can depend on: the device, and how it is shared out."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if gpu else platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }

@@ -30,6 +30,7 @@ _COMMANDS = {
     "Evidence": {
         "evaluate": "Evaluate a model, with or without a patch.",
         "compare": "Compare two evaluations prompt by prompt.",
+        "reproduce": "Do a run again from its record, and say what differs.",
         "report": "Write the report of a run again.",
         "export": "Write an evaluation for another tool: Inspect, lm-evaluation-harness.",
         "judge": "Fit a judge on labelled replies, or measure one against people's labels.",

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from declutch.comparing.results import CheckRecord, Results
     from declutch.patching import Patch
     from declutch.reporting.report import ReportPaths
+    from declutch.reproducing import Reproduction
     from declutch.scoring.shortlists import ScoresInfo
     from declutch.training.record import TrainingRecord
     from declutch.tuning.tune import Tuned
+
+_SHOWN = 5  # differences of a file that are printed
 
 
 def print_json(value: Any) -> None:
@@ -215,6 +218,34 @@ def print_patch(patch: Patch, out: Path, *, as_json: bool) -> None:
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     screen.print(f"Patch ({size / 1024:.0f} KiB): {out}")
     screen.print(f"Next: declutch apply {patch.info.model.id} {out} -o MODEL", soft_wrap=True)
+
+
+def print_reproduction(found: Reproduction, *, as_json: bool) -> None:
+    """What came out otherwise, and why that may be."""
+    if as_json:
+        print_json({"same": found.same, **found.model_dump(mode="json")})
+        return
+    others = [one for one in found.artefacts if one.same is False]
+    lines = [f"went in otherwise: {text}" for text in found.inputs]
+    for one in others:
+        lines.append(f"{one.name}: " + ("; ".join(one.differences[:_SHOWN]) or "other bytes"))
+        if more := len(one.differences) - _SHOWN:
+            lines += [f"  and {more} more (reproduction.json)"] if more > 0 else []
+    compared = sum(one.same is not None for one in found.artefacts)
+    lines.append(
+        f"The same: all {compared} files of the run, bit for bit or but for dates and seconds."
+        if found.same
+        else f"Not the same: {len(others)} of {compared} files of the run differ."
+    )
+    if found.circumstances:
+        lines.append(f"{'Although' if found.same else 'Why that may be'}: ")
+        lines[-1] += "; ".join(found.circumstances) + "."
+    elif not found.same and not found.inputs:
+        lines.append(
+            "Versions, device and threads are the same, or not recorded. Parallel sums on a GPU "
+            "and other replies in a batch can differ in the last digit; else a file was changed."
+        )
+    print(visible("\n".join(lines)))
 
 
 def print_checkpoint(folder: Path, checked: int, state: str, *, as_json: bool) -> None:

@@ -26,7 +26,7 @@ from declutch.terminal import visible
 DONE, WRONG_INPUT, OWN_FAULT = 0, 2, 3
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 # Commands that find what they did before in the folder of -o.
-_GO_ON = ("run", "demo", "score", "evaluate", "train")
+_GO_ON = ("run", "demo", "reproduce", "score", "evaluate", "train")
 _SEVERAL_PROCESSES = ("score", "train")
 _REPORT = (
     "This is a fault of declutch, not of what you gave it. Please report it with the command and "
@@ -42,8 +42,9 @@ def run_command(app: App, tokens: list[str]) -> int:
     """Parse and run; print an error as one paragraph on stderr, with ``-v`` after its traceback.
 
     Returns:
-        0 done; 1 a guard did not hold; 2 the input or the options are wrong, or the machine
-        refused (a full disk); 3 a fault of declutch; 130 and 143 where a signal ended it.
+        0 done; 1 a guard did not hold, or a run came out otherwise; 2 the input or the options are
+        wrong, or the machine refused (a full disk); 3 a fault of declutch; 130 and 143 where a
+        signal ended it.
     """
     name = tokens[0] if tokens and tokens[0] in set(app) else ""
     try:
