@@ -82,6 +82,7 @@ def test_keywords_reach_every_stage(model: str, tmp_path: Path) -> None:
         ({"rule": "couple"}, "--rule"),
         ({"guard": ("fairness>>1",)}, "is not a limit"),
         ({"judge": ("nobody",)}, "nobody"),
+        ({"rule": "auto", "granularity": "head"}, "does not go with a search"),
     ],
 )
 def test_a_wrong_option_is_named_before_anything_is_begun(
@@ -157,6 +158,23 @@ def test_numbers_of_numpy_and_one_text_for_several(model: str, tmp_path: Path) -
 
 
 SUITE = "fairness=bundled:eval_fairness"
+
+
+def test_a_run_of_whole_heads(model: str, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"couple": {"a": rows(0), "b": rows(4)}, "out": tmp_path / "out"}
+    heads = options(granularity="head", ratio=0.5, suite=SUITE)
+    with pytest.raises(SettingsError, match=r"none of the 2 modules that have heads.*attention"):
+        declutch.run(model, **given, **heads)
+    assert not (tmp_path / "out" / "scores").exists()
+    paths = declutch.run(model, **given, **heads, target_modules="attention")
+    patch = Patch.load(tmp_path / "out" / "patch")
+    assert {one.block for one in patch.info.units} <= {
+        f"model.layers.{layer}.self_attn" for layer in range(2)
+    }
+    page = paths.html.read_text(encoding="utf-8")
+    first = patch.info.units[0]
+    assert f"layer {first.layer}, head {first.unit}</th>" in page
+    assert "heads with all of their weights" in page
 
 
 def test_a_run_of_a_rule_of_good_against_bad_contrasts_what_is_coupled(

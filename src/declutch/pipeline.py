@@ -23,9 +23,9 @@ from declutch.evaluating.evaluate import evaluate
 from declutch.evaluating.plan import Plan, make_plan
 from declutch.files import expanded
 from declutch.locating import CONTRASTING, check_dimensions, find_rule, locate, ratio_notes
+from declutch.locating.units import ranked_in
 from declutch.locks import locked
 from declutch.models.loading import LoadedModel, load_model
-from declutch.models.matrices import find_matrices
 from declutch.patching import Patch
 from declutch.progress import log
 from declutch.ranges import Seconds, checked
@@ -36,6 +36,7 @@ from declutch.settings import PARTS, RunSettings, StabilitySettings
 from declutch.stability import FILE_NAME as STABILITY_FILE
 from declutch.stability import FOLDER, Sample, Stability, read_samples
 from declutch.stages import AFTER, BEFORE, MEMORY, MODEL, PATCH, SCORES, RunFolder, refuse_other
+from declutch.tuning.space import refuse_unsearchable
 from declutch.tuning.tune import Tuned, Tuning
 
 if TYPE_CHECKING:
@@ -159,17 +160,13 @@ def _look_before(settings: RunSettings) -> _Asked:
         check_data_by_name(given)
     rule = settings.locate.rule
     check_dimensions(list(settings.couple), list(settings.exclude), rule)
-    if rule != AUTO:
+    if rule == AUTO:
+        refuse_unsearchable(settings)
+    else:
         find_rule(rule, settings.locate)
     plan = make_plan(settings.evaluate)
     guards = parse_guards(settings.checks.guard)
     check_guard_names(guards, plan)
-    number = settings.stability.calibration_seeds
-    if rule == AUTO and number > 1:
-        raise SettingsError(
-            f"--calibration-seeds {number} repeats one choice of weights on other samples, and a "
-            "search makes many. Leave it out, or give the --rule and options that a search found."
-        )
     samples = read_samples(settings)
     return _Asked(samples.pop(settings.score.seed), plan, guards, samples)
 
@@ -204,7 +201,7 @@ class _Run:
         log.info("1 of 5  Scoring %s", ", ".join(self.asked.data))
         scores = self.score(loaded)
         log.info("2 of 5  Locating coupled neurons")
-        patch = self.locate(scores)
+        patch = self.locate(loaded, scores)
         log.info("3 of 5  Evaluating the model as it is")
         self.evaluate(loaded, None)
         log.info("4 of 5  Applying the patch and evaluating again")
@@ -261,8 +258,8 @@ class _Run:
 
     def _check_folder(self, loaded: LoadedModel) -> None:
         chosen = self.settings.locate
-        coverage = find_matrices(loaded.model, self.settings.score.target_modules)
-        ratio_notes(coverage.info(), chosen.ratio, chosen.scope)
+        ranked = ranked_in(loaded.model, chosen.granularity, self.settings.score.target_modules)
+        ratio_notes(ranked, chosen.ratio, chosen.scope, chosen.granularity)
         self.folder.check(PATCH, self._located_from())
         for stage in (BEFORE, AFTER):
             self.folder.check(stage, self._evaluated_from(loaded))
@@ -285,11 +282,11 @@ class _Run:
             self.folder.finish(SCORES)
         return scores
 
-    def locate(self, scores: Scores, *, empty: bool = False) -> Patch:
+    def locate(self, loaded: LoadedModel, scores: Scores, *, empty: bool = False) -> Patch:
         """The patch, which must not be empty unless that will do."""
         patch = locate(
             scores, list(self.settings.couple), list(self.settings.exclude),
-            settings=self.settings.locate, seed=self.settings.score.seed,
+            settings=self.settings.locate, seed=self.settings.score.seed, model=loaded.model,
         )  # fmt: skip
         log.info("%s", patch.summary().split("\n")[0])
         for note in patch.info.notes:
@@ -338,7 +335,7 @@ class _Run:
         samples = {self.settings.score.seed: Sample(patch, self.out / AFTER.name)}
         for seed, other in self.others.items():
             log.info("        The same on the sample of seed %d", seed)
-            found = other.locate(other.score(loaded), empty=True)
+            found = other.locate(loaded, other.score(loaded), empty=True)
             other.evaluate(loaded, found)
             samples[seed] = Sample(found, other.out / AFTER.name)
         if self.others:
@@ -355,10 +352,13 @@ class _Run:
         return write_report(self.out, comparison)
 
     def _located_from(self) -> dict[str, Any]:
+        chosen = asdict(self.settings.locate)
+        if chosen["granularity"] == "weight":  # as runs of before there were others say it
+            del chosen["granularity"]
         return {
             "couple": list(self.settings.couple),
             "exclude": list(self.settings.exclude),
-            **{f"locate.{key}": value for key, value in asdict(self.settings.locate).items()},
+            **{f"locate.{key}": value for key, value in chosen.items()},
             "score.seed": self.settings.score.seed,
         }
 

@@ -160,6 +160,8 @@ class LocateSettings(Settings):
     rule: Annotated[str, SELECTION] = "coupled"
     """coupled, released, single:NAME, union, contrast, balanced, random (the control), or
     FILE.py:NAME; of «run» also auto: the edit that a search finds (docs/tune.md)."""
+    granularity: Annotated[Literal["weight", "neuron", "head", "expert"], SELECTION] = "weight"
+    """weight (the paper's neuron), or whole units: neuron (of an MLP), head, expert."""
     scope: Annotated[Scope, SELECTION] = "matrix"
     """What the ratio is a fraction of."""
     scale: Annotated[Scale, SELECTION] = 0.0

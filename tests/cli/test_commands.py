@@ -99,6 +99,14 @@ def test_steps_by_themselves(
     locate = ["locate", tmp_path / "scores", *choice]
     assert call(*locate, "--target-modules", "mlp", "-o", tmp_path / "patch", "--json") == 0
     assert json.loads(capsys.readouterr().out)["target_modules"] == "mlp"
+    neurons = [*locate[:6], "--granularity", "neuron", "--rule", "union", "--ratio", 0.1]
+    # The model is read from where it was scored.
+    assert call(*neurons, "-o", tmp_path / "neurons", "-q") == 0
+    assert "Suppressed neurons" in capsys.readouterr().out
+    assert Patch.load(tmp_path / "neurons").info.units
+    elsewhere = ["--model", tmp_path / "nothing"]
+    assert call(*neurons, *elsewhere, "-o", tmp_path / "none", "-q") == 2
+    capsys.readouterr()
     patch = tmp_path / "patch"
     assert call("apply", model_folder, patch, "-o", tmp_path / "patched", "-q") == 0
     assert call("revert", tmp_path / "patched", patch, "-o", tmp_path / "again", "-q") == 0

@@ -169,7 +169,8 @@ def patch(counts: dict[str, int], **info: Any) -> Any:
     values = {
         "rule": "coupled", "ratio": 0.1, "scale": 0.0, "scope": "matrix", "coupled": ("a", "b"),
         "excluded": (), "target_modules": "mlp", "checksum": "x", "notes": (),
-        "model": SimpleNamespace(id="owner/tiny"), "matrices": matrices,
+        "granularity": "weight", "units": (), "matrices": matrices,
+        "model": SimpleNamespace(id="owner/tiny"),
     }  # fmt: skip
 
     class Fake:

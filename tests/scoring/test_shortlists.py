@@ -250,5 +250,5 @@ def test_scores_of_an_earlier_version_are_named(tmp_path: Path) -> None:
     some_scores().save(tmp_path)
     path = tmp_path / "scores.json"
     write_json(path, {**read_json(path), "format_version": 1})
-    with pytest.raises(FileFormatError, match="format_version 1; this declutch reads 3"):
+    with pytest.raises(FileFormatError, match="format_version 1; this declutch reads 4"):
         Scores.load(tmp_path)

@@ -1,4 +1,4 @@
-"""``declutch locate``: from shortlists to a patch; no model is needed."""
+"""``declutch locate``: from shortlists to a patch; single weights need no model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from declutch.cli.options import A_PATH, Out, OutputFlags
 from declutch.ranges import Seed
-from declutch.settings import OUTPUT, SELECTION, LocateSettings
+from declutch.settings import MODEL, OUTPUT, SELECTION, LocateSettings, ModelSettings
 
 
 def locate(
@@ -18,9 +18,11 @@ def locate(
     exclude: Annotated[list[str], SELECTION] = [],  # noqa: B006 (read only)
     output: Out,
     target_modules: Annotated[str | None, SELECTION] = None,
+    model: Annotated[str | None, MODEL] = None,
     seed: Annotated[Seed, SELECTION] = 0,
     overwrite: Annotated[bool, OUTPUT] = False,
     selection: LocateSettings = LocateSettings(),
+    load: ModelSettings = ModelSettings(),
     say: OutputFlags = OutputFlags(),
 ) -> None:
     """Choose neurons from the shortlists and write the patch that suppresses them.
@@ -30,6 +32,8 @@ def locate(
         couple: A coupled dimension; give two or more.
         exclude: A dimension whose important neurons are left alone.
         target_modules: Narrower than what was scored, in the same terms.
+        model: Where the scored model is; it is read for --granularity neuron, head and expert
+            [default: where it was when it was scored].
         seed: Of the random rule.
         overwrite: Write over another patch.
     """
@@ -38,9 +42,15 @@ def locate(
     from declutch.locating import locate as locate_neurons
     from declutch.scoring.shortlists import Scores
 
+    found = Scores.load(scores)
+    read = None
+    if selection.granularity != "weight":
+        from declutch.models.loading import load_model
+
+        read = load_model(model or found.info.model.id, load).model
     patch = locate_neurons(
-        Scores.load(scores), couple, exclude, settings=selection, target_modules=target_modules,
-        seed=seed,
+        found, couple, exclude, settings=selection, target_modules=target_modules, seed=seed,
+        model=read,
     )  # fmt: skip
     patch.save(output, overwrite=overwrite)
     print_patch(patch, output, as_json=say.json)

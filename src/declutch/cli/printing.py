@@ -13,6 +13,7 @@ from declutch.reporting import console, formats
 from declutch.reporting.conclusion import conclusion
 from declutch.reporting.stability import stability_table
 from declutch.reporting.tables import NamedNumbers
+from declutch.reporting.units import units_table
 from declutch.reporting.values import PatchSummary
 from declutch.terminal import Terminal, json_visible, visible
 
@@ -207,7 +208,10 @@ def print_patch(patch: Patch, out: Path, *, as_json: bool) -> None:
         print_json({**patch.info.model_dump(mode="json"), "counts": patch.counts})
         return
     screen = Terminal()
-    screen.print(console.locate_table(PatchSummary.of(patch)))
+    summary = PatchSummary.of(patch)
+    screen.print(console.locate_table(summary))
+    if units := units_table(summary):
+        screen.print(NamedNumbers.of(units))
     for line in patch.info.words:
         screen.print(f"{line}.")
     _print_notes(screen, [f"{note}." for note in patch.info.notes])

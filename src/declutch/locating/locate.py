@@ -1,4 +1,4 @@
-"""From scores to a patch: pure functions, no model needed."""
+"""From scores to a patch; of single weights without the model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from declutch.data.names import CONTROL, contrast_of
 from declutch.errors import SettingsError
@@ -19,7 +20,8 @@ from declutch.locating.request import (
     Selection,
     Table,
 )
-from declutch.locating.tops import positive, ratio_notes, top_positions
+from declutch.locating.tops import nouns, positive, ratio_notes, top_positions
+from declutch.locating.units import Units, refuse_other_model
 from declutch.models.identity import MatrixInfo
 from declutch.models.targets import target_filter
 from declutch.patching import Patch, PatchInfo
@@ -37,6 +39,7 @@ def locate(
     settings: LocateSettings | None = None,
     target_modules: str | None = None,
     seed: Seed = 0,
+    model: nn.Module | None = None,
     **options: Any,
 ) -> Patch:
     """Choose neurons and make the patch that suppresses them.
@@ -49,9 +52,13 @@ def locate(
         settings: how; and fields of it as keywords (``ratio=1e-5``), which win.
         target_modules: narrower than what was scored, if given.
         seed: of the ``random`` rule.
+        model: that was scored; needed, and left as it is, where whole units are chosen
+            (``granularity``): the patch holds the values of all their weights.
 
     Raises:
-        SettingsError: an option is wrong, or the ratio selects nothing in any matrix.
+        SettingsError: an option is wrong, or the ratio selects nothing in any matrix; or units are
+            asked for, and the model, a matrix or the sums of the scores are missing.
+        PatchMismatch: the model is not the one that was scored.
         ShortlistTooShort: the ratio reaches past the shortlists.
         DataError: a dimension was not scored.
     """
@@ -67,8 +74,13 @@ def locate(
     ratio, rule, scope = settings.ratio, settings.rule, settings.scope
     choose, argument = find_rule(rule, settings)
     check_dimensions(couple, exclude, rule)
-    matrices = _narrow(scores, target_modules)
-    notes = ratio_notes(matrices, ratio, scope)
+    scored, matrices = scores, _narrow(scores, target_modules)
+    target = target_modules or str(scores.info.settings["target_modules"])
+    units = _units(model, settings, scores, matrices, target)
+    if units:
+        scores = units.ranked(scores)
+        matrices = scores.info.matrices
+    notes = ratio_notes(matrices, ratio, scope, settings.granularity)
     named = [argument] if argument and _parameter(choose) == "dimension" else []
     statistics = {key: info.statistic for key, info in scores.info.dimensions.items()}
 
@@ -87,15 +99,17 @@ def locate(
     }
     control = {matrix: scores.shortlists[CONTROL][matrix].indices.numpy() for matrix in matrices}
     request = Request(
-        tops, couple, exclude, control, seed, statistics, contrasts, _table(scores, matrices)
-    )
+        tops, couple, exclude, control, seed, statistics, contrasts,
+        _table(scores, matrices, units),
+    )  # fmt: skip
     options = {name: getattr(settings, name) for name in _options(choose)}
     given = [argument] if argument else []
     chosen = RULES.call(rule, choose, Mapping, request, *given, **options)
     selection = _checked(rule, chosen, scores, matrices)
     if not selection:
+        noun, places = nouns(settings.granularity)
         notes.append(
-            f"No neuron of any of {len(matrices)} matrices is chosen by «{rule}» at ratio {ratio:g}"
+            f"No {noun} of any of {len(matrices)} {places} is chosen by «{rule}» at ratio {ratio:g}"
         )
     info = PatchInfo(
         model=scores.info.model,
@@ -106,30 +120,60 @@ def locate(
         seed=seed,
         coupled=tuple(couple),
         excluded=tuple(exclude),
-        target_modules=target_modules or str(scores.info.settings["target_modules"]),
-        matrices=matrices,
+        target_modules=target,
+        matrices={
+            name: one
+            for name, one in scored.info.matrices.items()
+            if name in (units.matrices if units else matrices)
+        },
+        granularity=settings.granularity,
+        units=units.chosen(selection, scores, used) if units else (),
         scores={
             "settings": scores.info.settings,
             "data": {n: scores.info.dimensions[n].sha256 for n in tops},
         },
         choice=dict(chosen.facts) if isinstance(chosen, Choice) else {},
         words=chosen.words if isinstance(chosen, Choice) else (),
-        notes=tuple(notes),
+        notes=(*notes, *(units.notes if units else ())),
     )
+    if units and model is not None:
+        return Patch.from_model(info, units.weights(selection), model)
     return Patch.from_selection(info, selection, scores.shortlists)
 
 
-def _table(scores: Scores, matrices: Collection[str]) -> Table | None:
+def _units(
+    model: nn.Module | None,
+    settings: LocateSettings,
+    scores: Scores,
+    matrices: Collection[str],
+    target: str,
+) -> Units | None:
+    """What is chosen from in place of single weights, if anything."""
+    if settings.granularity == "weight":
+        return None
+    if model is None:
+        raise SettingsError(
+            f"--granularity {settings.granularity} needs the model that was scored "
+            f"({scores.info.model.id}): the patch holds the values of all weights of its units. "
+            "Give it as model=."
+        )
+    refuse_other_model(model, scores)
+    return Units.of(model, settings.granularity, matrices, target)
+
+
+def _table(scores: Scores, matrices: Collection[str], units: Units | None) -> Table | None:
     """The candidates of the matrices, where they were gathered."""
     if not scores.candidates:
         return None
     found = [scores.candidates[matrix] for matrix in matrices]
+    sizes = [units.blocks[name].sizes for name in matrices] if units else []
     return Table(
         {name: one.indices.numpy() for name, one in zip(matrices, found, strict=True)},
         {
             key: np.concatenate([one.scores[key].numpy() for one in found], dtype=np.float64)
             for key in scores.info.gathered
         },
+        np.concatenate(sizes) if sizes else None,
     )
 
 

@@ -23,10 +23,12 @@ class Table:
     Attributes:
         positions: by matrix, ascending.
         values: for each kind of scores its values at them.
+        weights: how many weights each of them has, where they are whole units; else one.
     """
 
     positions: Selection
     values: Mapping[str, NDArray[np.float64]]
+    weights: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return sum(len(one) for one in self.positions.values())

@@ -92,8 +92,17 @@ def _too_short(name: str, k: int, held: int, numel: int, ratio: float) -> Shortl
     )
 
 
-def ratio_notes(matrices: Mapping[str, MatrixInfo], ratio: float, scope: Scope) -> list[str]:
-    """What to tell a user of matrices in which the ratio selects nothing.
+def nouns(granularity: str) -> tuple[str, str]:
+    """What is chosen, one of it, and what it is chosen in, several."""
+    if granularity == "weight":  # the paper calls it a neuron
+        return "neuron", "matrices"
+    return granularity, "modules"
+
+
+def ratio_notes(
+    matrices: Mapping[str, MatrixInfo], ratio: float, scope: Scope, granularity: str = "weight"
+) -> list[str]:
+    """What to tell a user of matrices (of units: modules) in which the ratio selects nothing.
 
     Raises:
         SettingsError: it selects nothing anywhere.
@@ -105,16 +114,18 @@ def ratio_notes(matrices: Mapping[str, MatrixInfo], ratio: float, scope: Scope) 
     empty = [size for size in sizes.values() if important(size, ratio) == 0]
     if not empty:
         return []
-    unit = {"matrix": "matrices", "layer": "layers", "model": "models"}[scope]
-    smallest = 1 / max(empty)
+    noun, places = nouns(granularity)
+    unit = {"matrix": places, "layer": "layers", "model": "models"}[scope]
+    smallest = _round_up(1 / max(empty))
     fact = (
         f"at ratio {ratio:g}, k = floor(ratio · numel) is 0 in {len(empty)} of {len(sizes)} {unit} "
-        f"({min(empty):,} to {max(empty):,} neurons each)"
+        f"({min(empty):,} to {max(empty):,} {noun}s each)"
     )
     if len(empty) == len(sizes):
         raise SettingsError(
             f"Nothing would be selected: {fact}. The smallest ratio that selects something here "
-            f"is {_round_up(smallest):.2g}; a hundred times that gives a k of about 100."
+            f"is {smallest:.2g}"
+            + ("; a hundred times that gives a k of about 100." if granularity == "weight" else ".")
         )
     return [f"{fact}; {_round_up(1 / min(empty)):.2g} would reach all of them"]
 

@@ -24,6 +24,7 @@ from declutch.models.matrices import WeightMatrix
 from declutch.models.weights import State, Weights, weights_of
 from declutch.patching.sets import PatchParent, combined, values_at
 from declutch.patching.tensors import read_patch_tensors
+from declutch.patching.units import ChosenUnit
 from declutch.ranges import Scale, check_value
 from declutch.records import Record, read_record
 from declutch.scoring.shortlists import Shortlist
@@ -35,7 +36,8 @@ FORMAT_VERSION = 1
 class PatchInfo(Record):
     """``patch.json``: how the neurons were chosen, and of which model.
 
-    ``choice`` holds what the rule has to tell of its choice, ``words`` the same in sentences. In a
+    ``choice`` holds what the rule has to tell of its choice, ``words`` the same in sentences;
+    ``units`` the whole neurons, heads or experts, where those were chosen (``granularity``). In a
     patch made of two others, ``parents`` says how each was made, and what the two do not share is
     None or «several».
     """
@@ -55,6 +57,8 @@ class PatchInfo(Record):
     choice: dict[str, Any] = Field(default_factory=dict)
     words: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    granularity: str = "weight"
+    units: tuple[ChosenUnit, ...] = ()
     parents: tuple[PatchParent, ...] = ()
     checksum: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -95,6 +99,17 @@ class Patch:
             indices[matrix] = torch.from_numpy(ordered)
             known = [(one[matrix].indices, one[matrix].weights) for one in shortlists.values()]
             original[matrix] = values_at(matrix, ordered, known)
+        return cls(info, indices, original)._sealed()
+
+    @classmethod
+    def from_model(
+        cls, info: PatchInfo, selection: Mapping[str, NDArray[np.int64]], model: nn.Module
+    ) -> Patch:
+        """Make a patch of positions, ascending, whose original values the model holds."""
+        weights = weights_of(model)
+        indices = {name: torch.from_numpy(positions) for name, positions in selection.items()}
+        found = weights.matrices(indices)
+        original = {name: weights.read(matrix, indices[name]) for name, matrix in found.items()}
         return cls(info, indices, original)._sealed()
 
     def __eq__(self, other: object) -> bool:
@@ -349,9 +364,10 @@ class Patch:
         dimensions = " and ".join(info.coupled)
         excluded = f", less {' and '.join(info.excluded)}" if info.excluded else ""
         ratio = "several ratios" if info.ratio is None else f"ratio {info.ratio:g}"
+        units = f", {len(info.units):,} whole {info.granularity}s" if info.units else ""
         lines = [
             f"{len(self):,} of {self.numel:,} weights ({len(self) / self.numel:.1e}) in "
-            f"{len(self.indices)} of {len(info.matrices)} matrices of {info.model.id}",
+            f"{len(self.indices)} of {len(info.matrices)} matrices of {info.model.id}{units}",
             f"important for {dimensions}{excluded}; rule {info.rule}, {ratio} of each "
             f"{info.scope}, target {info.target_modules}; multiplied by {info.scale:g}",
         ]

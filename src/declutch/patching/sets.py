@@ -43,6 +43,7 @@ class PatchParent(Record):
     coupled: tuple[str, ...]
     excluded: tuple[str, ...]
     target_modules: str
+    granularity: str = "weight"
     scores: dict[str, Any] = Field(default_factory=dict)
     parents: tuple[PatchParent, ...] = ()
 
@@ -57,8 +58,9 @@ class PatchParent(Record):
     def summary(self) -> str:
         """In one line."""
         ratio = "several ratios" if self.ratio is None else f"ratio {self.ratio:g}"
+        whole = "" if self.granularity == "weight" else f"whole {self.granularity}s, "
         return (
-            f"rule {self.rule}, {ratio} of each {self.scope}, target {self.target_modules}, "
+            f"{whole}rule {self.rule}, {ratio} of each {self.scope}, target {self.target_modules}, "
             f"for {' and '.join(self.coupled)}: {self.weights:,} weights ({self.checksum[:12]})"
         )
 
@@ -112,6 +114,8 @@ def combined(first: Patch, second: Patch, sign: Sign) -> Patch:
         matrices={**first.info.matrices, **second.info.matrices},
         choice={},
         words=(),
+        units=(),
+        granularity="weight",
         notes=tuple(dict.fromkeys((*first.info.notes, *second.info.notes))),
         parents=(PatchParent.of(first), PatchParent.of(second)),
         **_provenance(first.info, second.info, sign),

@@ -92,7 +92,8 @@ def locate_table(patch: PatchSummary) -> RenderableType:
     head = Text(f"{patch.weights:,} of {patch.targeted:,} weights", "bold")
     head.append(
         f" in {sum(1 for count in patch.counts.values() if count)} of {len(patch.counts)} places"
-        f" (layer and matrix)\nrule {patch.rule}, ratio {formats.ratio(patch.ratio)}",
+        f" (layer and matrix)\nrule {patch.rule}, ratio {formats.ratio(patch.ratio)}"
+        + (f" of the {patch.granularity}s" if patch.units else ""),
         "not bold",
     )
     hit = [layer for layer in patch.layers if patch.total(layer=layer)]

@@ -22,6 +22,11 @@ def number(value: float, decimals: int) -> str:
     return text.replace("-", MINUS)
 
 
+def significant(value: float) -> str:
+    """Three digits, and a power of ten where it is very small or large: «4.21e−5»."""
+    return f"{value:.3g}".replace("e-0", "e-").replace("-", MINUS)
+
+
 def signed(value: float, decimals: int) -> str:
     """With its sign, also when positive; 0 has none."""
     text = number(value, decimals)

@@ -14,6 +14,7 @@ from declutch.reporting.picture import Drawing
 from declutch.reporting.proof import proof_table
 from declutch.reporting.stability import stability_table
 from declutch.reporting.texts import commands, date_in_words, flatten
+from declutch.reporting.units import units_table
 from declutch.reporting.values import ReportInput, sections
 
 _MARKS = {"better": "▲", "worse": "▼", "higher": "△", "lower": "▽"}
@@ -41,6 +42,7 @@ def render(report: ReportInput, said: Conclusion, drawings: tuple[Drawing, ...])
         found=[
             table
             for table in (
+                units_table(report.patch),
                 proof_table(report.tuned) if report.tuned and report.tuned.proven else None,
                 stability_table(report),
                 *report.comparison.tables.values(),

@@ -16,7 +16,7 @@ from declutch.files import write_text
 from declutch.reporting import formats, limits
 from declutch.reporting.conclusion import Conclusion
 from declutch.reporting.texts import commands, date_in_words, flatten
-from declutch.reporting.values import ReportInput, layer_series, sections
+from declutch.reporting.values import PatchSummary, ReportInput, layer_series, sections
 from declutch.terminal import visible
 
 # Everything below it is the base model's own card: writing the card again must not nest it.
@@ -192,6 +192,7 @@ bit:
 
 | setting | value |
 | --- | --- |
+| granularity | {_granularity(patch)} |
 | rule | {_cell(patch.rule)} |
 | ratio | {formats.ratio(patch.ratio)} of each {_cell(patch.scope)} |
 | target | {_cell(patch.target_modules)} |
@@ -206,6 +207,10 @@ bit:
 
 {_bullets(limits.limits(report))}
 """
+
+
+def _granularity(patch: PatchSummary) -> str:
+    return formats.plural(len(patch.units), patch.granularity) if patch.units else "single weights"
 
 
 def _results(report: ReportInput) -> str:

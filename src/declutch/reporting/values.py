@@ -14,6 +14,7 @@ from declutch.comparing.comparison import Comparison, ComparisonRow
 from declutch.comparing.results import MeasureFacts, ModelRecord
 
 if TYPE_CHECKING:
+    from declutch.patching.units import ChosenUnit
     from declutch.stability import Stability
     from declutch.training.record import TrainingRecord
     from declutch.tuning.record import TuneRecord
@@ -23,7 +24,9 @@ LAYER = re.compile(r"(?:^|/)(?:layer[ _-]?)?(\d+)(?=/|$)")
 
 
 # Facts of a patch that a report takes as they are.
-_TAKEN = ("rule", "ratio", "scale", "scope", "target_modules", "checksum")
+_TAKEN = (
+    "rule", "ratio", "scale", "scope", "target_modules", "checksum", "granularity", "units",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class PatchSummary:
     Attributes:
         counts: weights for each (layer, matrix kind) that was targeted, zeros included.
         targeted: entries in all targeted matrices together.
+        units: the whole neurons, heads or experts, where those were chosen.
     """
 
     weights: int
@@ -48,6 +52,8 @@ class PatchSummary:
     target_modules: str
     checksum: str
     notes: tuple[str, ...] = ()
+    granularity: str = "weight"
+    units: Sequence[ChosenUnit] = ()
 
     @classmethod
     def of(cls, patch: Any) -> PatchSummary:

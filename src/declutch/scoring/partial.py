@@ -30,9 +30,9 @@ from declutch.files import (
 )
 from declutch.progress import log
 from declutch.records import Record, differences, read_record
-from declutch.scoring.shortlists import PARTS, Shortlist
+from declutch.scoring.shortlists import Shortlist
 
-FORMAT_VERSION = 2  # 2: hashes of the files
+FORMAT_VERSION = 3  # 2: hashes of the files; 3: sums by row and column
 PLAN_VERSION = 2  # 2: a hash
 
 
@@ -194,7 +194,7 @@ class Partial:
             tensors = {
                 f"{matrix}/{part}": tensor
                 for matrix, shortlist in progress.shortlists.items()
-                for part, tensor in zip(PARTS, shortlist.parts, strict=True)
+                for part, tensor in shortlist.parts.items()
             }
             with atomic_path(self.folder / name) as temporary:
                 save_file(tensors, temporary)

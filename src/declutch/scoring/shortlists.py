@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -24,12 +24,14 @@ from declutch.models.identity import MatrixInfo, ModelInfo
 from declutch.models.weights import gather
 from declutch.records import Record, read_record
 
-FORMAT_VERSION = 3  # 2: a checksum; 3: candidates, and contrast beside absolute scores
-_OLDER = (2,)
+# 2: a checksum; 3: candidates, and contrast beside absolute scores; 4: sums by row and column.
+FORMAT_VERSION = 4
+_OLDER = (2, 3)
 _TOP_PART = 1 << 17  # entries that topk looks at together
 TOP_BYTES = 20 * _TOP_PART
 _STRIDE = 61  # of a sample: a prime, so that it goes through all columns
-PARTS = ("indices", "scores", "weights")
+_LISTED = ("indices", "scores", "weights")
+_SUMS = ("rows", "columns")
 
 
 class DimensionInfo(Record):
@@ -102,11 +104,17 @@ class Shortlist:
         indices: flat positions in the ``[out, in]`` view, int64, highest score first.
         scores: float32.
         weights: the model's own values there, in the model's dtype.
+        rows: for each row of the matrix the sum of all its scores, float32, from which the scores
+            of units are made (:mod:`declutch.locating.units`); scores of before format 4, a random
+            sample and what was scored at chosen positions have none.
+        columns: the same for each column.
     """
 
     indices: Tensor
     scores: Tensor
     weights: Tensor
+    rows: Tensor | None = None
+    columns: Tensor | None = None
 
     def top(self, k: int) -> NDArray[np.int64]:
         """The first ``k`` positions, fewer where fewer score above zero.
@@ -117,17 +125,19 @@ class Shortlist:
         return self.indices[: min(k, int((self.scores > 0).sum()))].numpy()
 
     @property
-    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices, scores and weights, in the order in which they are written."""
-        return self.indices, self.scores, self.weights
+    def parts(self) -> dict[str, Tensor]:
+        """Its tensors, by the names under which they are written."""
+        every = {part: getattr(self, part) for part in (*_LISTED, *_SUMS)}
+        return {part: tensor for part, tensor in every.items() if tensor is not None}
 
-    def fault(self, numel: int) -> str | None:
-        """What is wrong with it as a shortlist of a matrix of ``numel`` neurons, if anything is."""
+    def fault(self, shape: tuple[int, int]) -> str | None:
+        """What is wrong with it as a shortlist of a matrix of that shape, if anything is."""
+        numel = shape[0] * shape[1]
         if self.indices.dtype != torch.int64 or self.scores.dtype != torch.float32:
             return "a tensor is of a wrong dtype"
         if not self.weights.is_floating_point():
             return "a tensor is of a wrong dtype"
-        if self.indices.ndim != 1 or len({part.shape for part in self.parts}) != 1:
+        if self.indices.ndim != 1 or len({self.parts[part].shape for part in _LISTED}) != 1:
             return "its tensors are not of one length"
         if not len(self.indices):
             return "it is empty"
@@ -139,6 +149,11 @@ class Shortlist:
             return "a score is not a finite number"
         if bool((self.scores.diff() > 0).any()):
             return "its scores are not in falling order"
+        for sums, length in zip((self.rows, self.columns), shape, strict=True):
+            if sums is not None and (sums.shape != (length,) or sums.dtype != torch.float32):
+                return "sums by row or column are not of the matrix's shape, or not float32"
+            if sums is not None and not bool(sums.isfinite().all()):
+                return "a sum is not a finite number"
         return None
 
 
@@ -204,7 +219,7 @@ class Scores:
         tensors = {
             f"{name}/{part}": tensor
             for name, parts in self._named()
-            for part, tensor in zip(self._parts(name), parts, strict=True)
+            for part, tensor in parts.items()
         }
         # Tensors first: a dimension counts only once the JSON names it.
         with atomic_path(folder / "shortlists.safetensors") as temporary:
@@ -225,25 +240,27 @@ class Scores:
         require_file(path)
         try:
             with safe_open(path, framework="pt") as file:
+                there = set(file.keys())
+
+                def read(place: str, *parts: str) -> dict[str, Tensor]:
+                    return {part: file.get_tensor(f"{place}/{part}") for part in parts}
+
                 for dimension in (*scores.dimensions, CONTROL):
-                    scores.shortlists[dimension] = {
-                        matrix: Shortlist(
-                            *(file.get_tensor(f"{dimension}/{matrix}/{part}") for part in PARTS)
-                        )
-                        for matrix in scores.info.matrices
-                    }
-                if scores.info.gathered:
                     for matrix in scores.info.matrices:
-                        place = f"{CANDIDATES}/{matrix}"
-                        found = [file.get_tensor(f"{place}/{p}") for p in scores._parts(place)]
-                        scores.candidates[matrix] = Candidates(
-                            found[0], dict(zip(scores.info.gathered, found[1:], strict=True))
-                        )
+                        place = f"{dimension}/{matrix}"
+                        sums = [part for part in _SUMS if f"{place}/{part}" in there]
+                        shortlist = Shortlist(**read(place, *_LISTED, *sums))
+                        scores.shortlists.setdefault(dimension, {})[matrix] = shortlist
+                for matrix in scores.info.matrices if scores.info.gathered else ():
+                    place = f"{CANDIDATES}/{matrix}"
+                    scores.candidates[matrix] = Candidates(
+                        **read(place, "indices"), scores=read(place, *scores.info.gathered)
+                    )
         except (SafetensorError, OSError) as error:
             raise _damaged(path, str(error)) from error
         for dimension, matrices in scores.shortlists.items():
             for matrix, shortlist in matrices.items():
-                if fault := shortlist.fault(scores.info.matrices[matrix].numel):
+                if fault := shortlist.fault(scores.info.matrices[matrix].shape):
                     raise _damaged(path, f"{dimension}, {matrix}: {fault}")
         union = scores.union() if scores.candidates else {}
         for matrix, candidates in scores.candidates.items():
@@ -253,20 +270,16 @@ class Scores:
             raise _damaged(path, "the checksum in the scores.json beside it is another")
         return scores
 
-    def _named(self) -> Iterator[tuple[str, Sequence[Tensor]]]:
+    def _named(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         for dimension, matrices in self.shortlists.items():
             for matrix, shortlist in matrices.items():
                 yield f"{dimension}/{matrix}", shortlist.parts
         for matrix, one in self.candidates.items():
-            yield f"{CANDIDATES}/{matrix}", (one.indices, *one.scores.values())
-
-    def _parts(self, name: str) -> Sequence[str]:
-        """What the tensors of :meth:`_named` are called."""
-        gathered = name.startswith(f"{CANDIDATES}/")
-        return ("indices", *self.info.gathered) if gathered else PARTS
+            yield f"{CANDIDATES}/{matrix}", {"indices": one.indices, **one.scores}
 
     def _checksum(self) -> str:
-        return seal(self.info, sorted(self._named()), without=("checksum",))
+        named = sorted((name, [*parts.values()]) for name, parts in self._named())
+        return seal(self.info, named, without=("checksum",))
 
 
 def _damaged(path: Path, reason: str) -> FileFormatError:
@@ -291,7 +304,7 @@ def shortlist_length(numel: int, fraction: float) -> int:
 
 
 def make_shortlist(scores: Tensor, weight: Tensor, fraction: float) -> Shortlist:
-    """Keep the highest scores of a matrix; equal scores in order of position.
+    """Keep the highest scores of a matrix, equal ones in order of position, and the sums of all.
 
     Args:
         scores: ``[out, in]`` float32.
@@ -302,7 +315,8 @@ def make_shortlist(scores: Tensor, weight: Tensor, fraction: float) -> Shortlist
     """
     length = shortlist_length(scores.numel(), fraction)
     flat = scores.reshape(-1)
-    if not bool(flat.max().isfinite()):  # the maximum hands on NaN
+    rows, columns = scores.sum(dim=1), scores.sum(dim=0)
+    if not bool(rows.isfinite().all()):
         raise ModelError(
             "Scores are not finite: the model's loss or gradients overflow in this dtype. Load it "
             "with --dtype bfloat16 or float32."
@@ -311,7 +325,10 @@ def make_shortlist(scores: Tensor, weight: Tensor, fraction: float) -> Shortlist
     values = flat[indices]
     by_score = values.argsort(descending=True, stable=True)
     indices = indices[by_score]
-    return Shortlist(indices.cpu(), values[by_score].cpu(), gather(weight, indices).cpu())
+    return Shortlist(
+        indices.cpu(), values[by_score].cpu(), gather(weight, indices).cpu(),
+        rows.cpu(), columns.cpu(),
+    )  # fmt: skip
 
 
 def _top(scores: Tensor, length: int) -> Tensor:

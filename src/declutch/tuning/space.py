@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from declutch.settings import LocateSettings
+from declutch.errors import SettingsError
+from declutch.settings import LocateSettings, RunSettings
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -117,3 +118,21 @@ class Space:
 
     def _times(self, times: float) -> int:
         return max(2, round(times * self.weights))
+
+
+def refuse_unsearchable(settings: RunSettings) -> None:
+    """See that nothing is asked for that does not go with a search.
+
+    Raises:
+        SettingsError: something is.
+    """
+    if (granularity := settings.locate.granularity) != "weight":
+        raise SettingsError(
+            f"--granularity {granularity} does not go with a search, which is over single weights. "
+            "Leave it out, or give a --rule."
+        )
+    if (number := settings.stability.calibration_seeds) > 1:
+        raise SettingsError(
+            f"--calibration-seeds {number} repeats one choice of weights on other samples, and a "
+            "search makes many. Leave it out, or give the --rule and options that a search found."
+        )

@@ -51,7 +51,10 @@ def balanced(
         demands.append(harmless_weight or 0.0)
     scores = np.stack([table.values[key] for key in gaining])
     spreads = np.sqrt(np.mean(scores**2, axis=1))
-    costs = np.stack([np.ones(len(table)), *(table.values[name] for name in request.exclude)])
+    sizes = 1.0 if table.weights is None else table.weights
+    costs = np.stack(
+        [np.ones(len(table)) * sizes, *(table.values[name] for name in request.exclude)]
+    )
     paper = costs @ table.mask(coupled(request))
     if not paper[0]:
         raise SettingsError(
