@@ -51,10 +51,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("data")
+def write_data(folder: Path) -> dict[str, Path]:
+    """Data of two coupled dimensions, with pairs, and of an excluded one."""
     return {
         name: write_pairs(folder / f"{name}.jsonl", seed, bad=name != "general")
         for seed, name in enumerate(("fairness", "privacy", "general"), start=1)
     }
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return write_data(tmp_path_factory.mktemp("data"))

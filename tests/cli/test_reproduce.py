@@ -13,18 +13,14 @@ import declutch
 from declutch.errors import SettingsError
 from declutch.files import read_json, write_json
 from declutch.reproducing import compare_runs, recorded_settings
-from tests.cli.conftest import write_pairs
+from tests.cli.conftest import write_data
 from tests.cli.test_commands import call, run_arguments
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Data that a test may change."""
-    folder = tmp_path_factory.mktemp("own")
-    return {
-        name: write_pairs(folder / f"{name}.jsonl", seed, bad=name != "general")
-        for seed, name in enumerate(("fairness", "privacy", "general"), start=1)
-    }
+    return write_data(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="module")

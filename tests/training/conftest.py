@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from declutch.training.job import Trained
 from declutch.training.train import train
+from declutch.training.trainer import _Watch
 from tests.cli.conftest import write_pairs
 from tests.conftest import build_model, build_tokenizer
 
@@ -45,6 +47,24 @@ def trained(model_folder: Path, data: dict[str, str], tmp_path: Path) -> Train:
         return train(model_folder, sources, out=tmp_path / out, **{**given, **options})
 
     return run
+
+
+class Killed(Exception):
+    """What ends a training that is killed."""
+
+
+@contextlib.contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """A training inside the ``with`` block must end after this step, before that step is kept."""
+
+    def kill(self: _Watch, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == step:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_Watch, "on_step_end", kill)
+        with pytest.raises(Killed):
+            yield
 
 
 def raw_bits(values: Tensor) -> Tensor:

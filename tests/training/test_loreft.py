@@ -24,8 +24,7 @@ from declutch.training.methods.loreft import Edit, Edits, Loreft, load_edits, re
 from declutch.training.trainer import run_trainer
 from tests.conftest import build_model, build_tokenizer
 from tests.patching.builders import bits, make_patch, same_bits
-from tests.training.conftest import Train, same_weights
-from tests.training.test_train import Killed
+from tests.training.conftest import Train, killed_at, same_weights
 
 
 def attached(model: PreTrainedModel, **options: Any) -> tuple[PreTrainedModel, Edits]:
@@ -145,19 +144,11 @@ def test_saved_loaded_and_removed(
         remove_edits(again.model)
 
 
-def test_it_goes_on_after_a_kill(trained: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    from declutch.training.trainer import _Watch
-
+def test_it_goes_on_after_a_kill(trained: Train) -> None:
     options = {"method": "loreft", "dropout": 0.2, "save_steps": 2, "learning_rate": 0.01}
 
-    def kill(self: _Watch, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 4:
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(_Watch, "on_step_end", kill)
-        with pytest.raises(Killed):
-            trained(**options)
+    with killed_at(4):
+        trained(**options)
     gone_on, whole = trained(**options), trained("whole", **options)
     assert [one.loss for one in gone_on.record.steps] == [one.loss for one in whole.record.steps]
     first, second = (

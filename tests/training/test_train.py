@@ -20,7 +20,7 @@ from declutch.training.adapters import with_adapter
 from declutch.training.train import train
 from declutch.training.trainer import labelled
 from tests.conftest import build_model, build_tokenizer
-from tests.training.conftest import Train, same_weights
+from tests.training.conftest import Train, killed_at, same_weights
 
 
 def test_the_loss_counts_the_tokens_that_scoring_counts() -> None:
@@ -121,29 +121,17 @@ def test_it_can_be_judged_and_compared(trained: Train, model_folder: Path, tmp_p
     assert margin.difference != 0
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("method", ["full", "lora", "dora"])
 def test_a_killed_training_goes_on_as_if_it_had_not_been(
-    trained: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    trained: Train, tmp_path: Path, method: str
 ) -> None:
     """The same bits: data order, dropout, the optimizer's state and the learning rate."""
     options = {"method": method, "weight_decay": 0.1, "save_steps": 1, "accumulation": 1}
     if method != "full":
         options["dropout"] = 0.3
     whole = trained("whole", **options)
-    from declutch.training.trainer import _Watch
-
-    def kill(self: _Watch, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 4:
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(_Watch, "on_step_end", kill)
-        with pytest.raises(Killed):
-            trained(**options)
+    with killed_at(4):
+        trained(**options)
     (kept,) = (tmp_path / "out" / "checkpoints").iterdir()
     assert kept.name == "checkpoint-3"
     # A checkpoint that was being written is passed over.
@@ -156,17 +144,10 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     assert [one.loss for one in gone_on.record.steps] == [one.loss for one in whole.record.steps]
 
 
-def test_experts_go_on_too(
-    tmp_path: Path, data: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_experts_go_on_too(tmp_path: Path, data: dict[str, str]) -> None:
     """They are stored one by one and held as a stack."""
     build_model("mixtral", max_position_embeddings=512).save_pretrained(tmp_path / "model")
     build_tokenizer().save_pretrained(tmp_path / "model")
-    from declutch.training.trainer import _Watch
-
-    def kill(self: _Watch, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 2:
-            raise Killed
 
     def run(out: str) -> declutch.Trained:
         return train(
@@ -174,10 +155,8 @@ def test_experts_go_on_too(
             method="full", num_samples=6, batch_size=2, epochs=1, save_steps=1, learning_rate=1e-3,
         )  # fmt: skip
 
-    with monkeypatch.context() as patched:
-        patched.setattr(_Watch, "on_step_end", kill)
-        with pytest.raises(Killed):
-            run("out")
+    with killed_at(2):
+        run("out")
     assert same_weights(run("out").loaded.model, run("whole").loaded.model)
     assert same_weights(load_model(tmp_path / "out" / "model").model, run("out").loaded.model)
 

@@ -70,7 +70,7 @@ def choose(pairs: Sequence[Pair], judge: str | None) -> dict[str, list[Choice]]:
         ways: dict[tuple[str, str], list[Pair]] = {}
         for pair in pairs:
             if (pair[0].suite, pair[0].set) == (suite, name):
-                ways.setdefault(_way(pair, judge), []).append(pair)
+                ways.setdefault(way(pair, judge), []).append(pair)
         title = f"{suite}/{name}" if len(suites) > 1 else name
         changed = sorted(way for way in ways if way[0] != way[1])
         same = sorted(way for way in ways if way[0] == way[1])
@@ -83,7 +83,8 @@ def choose(pairs: Sequence[Pair], judge: str | None) -> dict[str, list[Choice]]:
     return sets
 
 
-def _way(pair: Pair, judge: str | None) -> tuple[str, str]:
+def way(pair: Pair, judge: str | None) -> tuple[str, str]:
+    """The verdict before and after; empty where the judge gave none."""
     if judge is None:
         return "", ""
     return _said(pair[0], judge), _said(pair[1], judge)

@@ -94,15 +94,11 @@ def _replies(comparison: Comparison, record: TuneRecord) -> Iterator[RenderableT
     for name in record.couple:
         own = [p for p in comparison.replies if dimensions.get((p[0].suite, p[0].set)) == name]
         for before, after in (("unaware", "aware"), ("aware", "unaware")):
-            way = [
-                pair
-                for pair in own
-                if [one.verdicts[judge].verdict for one in pair] == [before, after]
-            ]
-            if way:
-                old, new = way[0]
+            moved = [pair for pair in own if exchanges.way(pair, judge) == (before, after)]
+            if moved:
+                old, new = moved[0]
                 yield Text(
-                    f"\n{name}, {before} → {after} by {judge} (the first of {len(way)}): "
+                    f"\n{name}, {before} → {after} by {judge} (the first of {len(moved)}): "
                     f"{visible(old.prompt)}", "bold",
                 )  # fmt: skip
                 for side, one in (("before", old), ("after", new)):

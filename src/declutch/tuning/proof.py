@@ -23,7 +23,6 @@ _ROLES: Mapping[str, str] = {
     "null": "the winner's weights, left as they are: shows no difference",
 }
 
-NAMES: Mapping[str, str] = {"coupled": "paper", "balanced": "balanced"}
 # By name, the patch and its comparison with the original; the winner first.
 Proof = Mapping[str, tuple[Patch, Comparison]]
 
@@ -40,7 +39,11 @@ def controls(
     """
     edits = {WINNER: winner}
     if "rules" in kinds:
-        edits |= {NAMES[rule]: patch for rule, patch in best.items() if rule != winner.info.rule}
+        edits |= {
+            "paper" if rule == "coupled" else rule: patch
+            for rule, patch in best.items()
+            if rule != winner.info.rule
+        }
     if "random" in kinds:
         try:
             edits["random"] = at_random(winner, scores, seed)
