@@ -115,6 +115,7 @@ class Search:
         warnings.filterwarnings("ignore", category=self._optuna.exceptions.ExperimentalWarning)
         self.space, self.limits, self.seed, self.spreads = space, limits, seed, spreads
         self._locate, self._measure = locate, measure
+        self._begin = list(space.first())
         self._claims = store.with_name(f".{store.name}.claims")
         self._claims.mkdir(parents=True, exist_ok=True)
         self.study: Study = self._optuna.create_study(
@@ -222,7 +223,7 @@ class Search:
         drawn = {"params": trial.params, "distributions": trial.distributions}
         facts: dict[str, Any] = {"index": index}
         try:
-            values, costs, tried = self._outcome(candidate)
+            values, costs, tried = self._outcome(candidate, index)
         except DeclutchError as error:
             # One that chooses nothing, or for which there is no programme, is no edit.
             facts["why"] = str(error)
@@ -234,7 +235,7 @@ class Search:
 
     def _drawn(self, index: int) -> Trial:
         """A trial that knows of all generations before its own."""
-        first = list(self.space.first())
+        first = self._begin
         samplers = self._optuna.samplers
         sampler = samplers.TPESampler(
             multivariate=True, group=True, seed=(self.seed * 1_000_003 + index) % 2**32,
@@ -248,7 +249,9 @@ class Search:
         drawn: Trial = study.ask()
         return drawn
 
-    def _outcome(self, candidate: Candidate) -> tuple[list[float], dict[str, float], Any]:
+    def _outcome(
+        self, candidate: Candidate, index: int
+    ) -> tuple[list[float], dict[str, float], Any]:
         """The two objectives of a candidate, what it costs beyond the limits, and all about it.
 
         Raises:
@@ -260,7 +263,7 @@ class Search:
             raise SettingsError("It chooses no weight.")
         edit = _edit_hash(patch)
         known = next((one for one in self.tried() if one.edit == edit), None)
-        changes = known.changes if known else self._measured(patch)
+        changes = known.changes if known else self._measured(patch, index)
         gain = min(changes[f"margin/{name}"].mean / spread for name, spread in self.spreads.items())
         if not math.isfinite(gain):
             raise SettingsError("It ruins the model: a measure is no finite number.")
@@ -276,8 +279,8 @@ class Search:
         }
         return [gain, changes["nll"].mean], costs, tried
 
-    def _measured(self, patch: Patch) -> dict[str, Change]:
-        """All its changes.
+    def _measured(self, patch: Patch, index: int) -> dict[str, Change]:
+        """All its changes; of those that begin the search whatever they cost, to know each rule.
 
         Raises:
             SettingsError: general text alone shows that it is far beyond the limit.
@@ -286,7 +289,8 @@ class Search:
         for changes in self._measure(patch):
             found |= changes
             loss = found["nll"].mean
-            if not loss <= _HOPELESS * max(math.log(self.limits.perplexity), _LEAST_LOSS):
+            most = _HOPELESS * max(math.log(self.limits.perplexity), _LEAST_LOSS)
+            if not loss <= (most if index >= len(self._begin) else math.inf):
                 raise SettingsError(f"General text alone loses {loss:.3g} nats a token.")
         return found
 
